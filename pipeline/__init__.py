@@ -1,0 +1,1 @@
+"""The science and the file format. Knows no stage and no scheduler."""
