@@ -11,22 +11,22 @@ from pipeline.shadow.settings import Training
 
 
 class Descent:
-    """Updates tensors in place; the velocities of momentum live here."""
+    """Updates values in place by their gradients, which it uses up; keeps the velocities of momentum."""
 
     def __init__(self, training: Training):
         self.training = training
         self.velocities: list[Tensor] | None = None
 
     def step(self, values: list[Tensor], gradients: list[Tensor]) -> None:
-        directions = [
-            gradient.add(value, alpha=self.training.weight_decay)
-            for value, gradient in zip(values, gradients, strict=True)
-        ]
+        if self.training.weight_decay:
+            for value, gradient in zip(values, gradients, strict=True):
+                gradient.add_(value, alpha=self.training.weight_decay)
+        directions = gradients
         if self.training.momentum:
             if self.velocities is None:
                 self.velocities = [torch.zeros_like(value) for value in values]
-            for velocity, direction in zip(self.velocities, directions, strict=True):
-                velocity.mul_(self.training.momentum).add_(direction)
+            for velocity, gradient in zip(self.velocities, gradients, strict=True):
+                velocity.mul_(self.training.momentum).add_(gradient)
             directions = self.velocities
         for value, direction in zip(values, directions, strict=True):
             value.sub_(direction, alpha=self.training.learning_rate)

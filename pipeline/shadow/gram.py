@@ -1,4 +1,4 @@
-"""Gradient descent on many heads at once, in sample space (SCIENCE.md §1, "training in sample space").
+"""Gradient descent on many heads at once, in sample space (arXiv 2505.14323's shadow training, exactly).
 
 The gradient of a first layer lies in the span of its inputs: with x' = (x, 1) and W' = (W, b), gradient descent keeps
 W'_t = α_t W'_0 + C_t X'. Its outputs on the training set are α_t Z_0 + C_t G', with Z_0 = W'_0 X'ᵀ and the Gram matrix
@@ -9,8 +9,9 @@ is the optimiser's own, with ∂loss/∂outputs for the gradient. A second layer
 import torch
 from torch import Tensor
 
-from pipeline.shadow import heads, loss
+from pipeline.shadow import heads
 from pipeline.shadow.descent import Descent, shrinkage
+from pipeline.shadow.loss import Targets
 from pipeline.shadow.settings import Training
 
 
@@ -19,33 +20,40 @@ def gram_matrix(features: Tensor) -> Tensor:
     return torch.bmm(features, features.mT).add_(1)
 
 
-def train_gram(features: Tensor, target: Tensor, training: Training, initial: list[Tensor]) -> list[Tensor]:
-    """Parameters of M heads after `training.epochs` of gradient descent from `initial`.
+def train_gram(features: Tensor, targets: Targets, training: Training, parameters: list[Tensor]) -> None:
+    """Trains M heads in place for `training.epochs` of gradient descent.
 
-    features: (M, N, D); target: (M, K, N), see loss.targets; initial: the layers' weights and biases, see heads.Head.
-    With `batch_size` B the N/B batches have fixed members: batch j holds the rows j, j + N/B, j + 2N/B, …
+    features: (M, N, D); parameters: the layers' initial weights and biases, see heads.Head.
+    With `batch_size` B the N/B batches have fixed members: batch j holds the samples j, j + N/B, j + 2N/B, …
     """
     samples = features.shape[1]
     batch = training.batch_size or samples
-    batches = [slice(start, None, samples // batch) for start in range(samples // batch)]
-    weight, bias, *upper = initial
-    upper = [parameter.clone() for parameter in upper]
+    batches = [slice(first, None, samples // batch) for first in range(samples // batch)]
+    weight, bias, *upper = parameters
 
     gram = gram_matrix(features)
-    start = heads.affine(weight, bias, features.mT)
-    grams, starts, goals = ([whole[..., rows].contiguous() for rows in batches] for whole in (gram, start, target))
-
-    coefficients = torch.zeros_like(start)
+    initial = heads.affine(weight, bias, features.mT)
+    problems = [(initial[..., rows], gram[..., rows].contiguous(), targets[..., rows]) for rows in batches]
+    coefficients = torch.zeros_like(initial)
     descent = Descent(training)
-    factors = shrinkage(training, training.epochs * len(batches))
-    for step, factor in enumerate(factors[:-1]):
+    factors = shrinkage(training, steps := training.epochs * len(batches))
+    for step in range(steps):
         part = step % len(batches)
-        outputs = torch.baddbmm(starts[part], coefficients, grams[part], beta=factor)
-        slope = loss.slope(heads.logits(outputs, upper), goals[part], training.positive_weight).div_(batch)
-        gradient = torch.zeros_like(coefficients)
-        gradient[..., batches[part]] = heads.backward(slope, outputs, upper)
-        descent.step([coefficients, *upper], [gradient, *heads.upper_gradients(slope, outputs, upper)])
+        own_initial, own_gram, own_targets = problems[part]
+        outputs = torch.baddbmm(own_initial, coefficients, own_gram, beta=factors[step])
+        activations = heads.activate(outputs, upper)
+        slope = own_targets.slope(heads.logits(activations, upper)).mul_(1 / batch)
+        gradient = spread(heads.backward(slope, activations, upper), batches[part], samples)
+        descent.step([coefficients, *upper], [gradient, *heads.upper_gradients(slope, activations, upper)])
 
-    weight = torch.baddbmm(weight, coefficients, features, beta=factors[-1])
-    bias = torch.add(coefficients.sum(2), bias, alpha=factors[-1])
-    return [weight, bias, *upper]
+    weight.baddbmm_(coefficients, features, beta=factors[-1])
+    bias.mul_(factors[-1]).add_(coefficients.sum(2))
+
+
+def spread(part: Tensor, rows: slice, samples: int) -> Tensor:
+    """The gradient of a batch as that of the whole set: zero for the samples outside `rows`."""
+    if part.shape[2] == samples:
+        return part
+    whole = part.new_zeros(*part.shape[:2], samples)
+    whole[..., rows] = part
+    return whole

@@ -1,4 +1,7 @@
-"""The heads that shadow models train: D features → logits, or D → ReLU → logits; many at once, weights flat."""
+"""The heads that shadow models train: D features → logits, or D → ReLU → logits; many at once, weights flat.
+
+Samples are columns: outputs of M heads on N samples have the shape (M, K, N).
+"""
 
 import math
 from dataclasses import dataclass
@@ -27,46 +30,42 @@ class Head:
         return sum(math.prod(shape) for shape in self.shapes)
 
     def split(self, weights: Tensor) -> list[Tensor]:
-        """Views of flat weights (M, P): weight (M, K, D), bias (M, K) of each layer."""
+        """Views of flat weights (M, P): weight (M, K, D) and bias (M, K) of each layer."""
         parts = weights.split([math.prod(shape) for shape in self.shapes], dim=1)
         return [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
-    def join(self, parameters: list[Tensor]) -> Tensor:
-        """The inverse of `split`: (M, P)."""
-        return torch.cat([parameter.flatten(1) for parameter in parameters], dim=1)
-
-    def draw(self, models: int, std: float, generator: torch.Generator, dtype: torch.dtype) -> list[Tensor]:
-        """Fresh parameters of `models` heads on the generator's device: weights ~ N(0, std²), biases 0."""
-        place = {"dtype": dtype, "device": generator.device}
-        return [
-            torch.randn(models, *shape, generator=generator, **place).mul_(std)
-            if len(shape) == 2
-            else torch.zeros(models, *shape, **place)
-            for shape in self.shapes
-        ]
+    def draw(self, weights: Tensor, std: float, generator: torch.Generator) -> None:
+        """Fills flat weights (M, P) afresh: N(0, std²), biases 0."""
+        weights.normal_(std=std, generator=generator)
+        for bias in self.split(weights)[1::2]:
+            bias.zero_()
 
 
 def affine(weight: Tensor, bias: Tensor, columns: Tensor) -> Tensor:
-    """weight (M, K, D) · columns (M, D, N) + bias (M, K) → (M, K, N): a column is a sample."""
+    """weight (M, K, D) · columns (M, D, N) + bias (M, K) → (M, K, N)."""
     return torch.baddbmm(bias.unsqueeze(2), weight, columns)
-
-
-def logits(first: Tensor, upper: list[Tensor]) -> Tensor:
-    """Logits (M, K, N) from the first layer's outputs; `upper` holds the second layer's weight and bias, if any."""
-    return affine(*upper, first.relu()) if upper else first
 
 
 def forward(parameters: list[Tensor], features: Tensor) -> Tensor:
     """Logits (M, K, N) of heads on their features (M, N, D)."""
     weight, bias, *upper = parameters
-    return logits(affine(weight, bias, features.mT), upper)
+    return logits(activate(affine(weight, bias, features.mT), upper), upper)
 
 
-def backward(slope: Tensor, first: Tensor, upper: list[Tensor]) -> Tensor:
+def activate(outputs: Tensor, upper: list[Tensor]) -> Tensor:
+    """What leaves the first layer: ReLU below a second layer (`upper`: its weight and bias), else the logits."""
+    return outputs.relu_() if upper else outputs
+
+
+def logits(activations: Tensor, upper: list[Tensor]) -> Tensor:
+    return affine(*upper, activations) if upper else activations
+
+
+def backward(slope: Tensor, activations: Tensor, upper: list[Tensor]) -> Tensor:
     """Carries ∂loss/∂logits (M, K, N) back to the first layer's outputs."""
-    return torch.bmm(upper[0].mT, slope).mul_(first > 0) if upper else slope
+    return torch.bmm(upper[0].mT, slope).mul_(activations > 0) if upper else slope
 
 
-def upper_gradients(slope: Tensor, first: Tensor, upper: list[Tensor]) -> list[Tensor]:
-    """∂loss/∂(second layer's weight and bias), summed over samples; none for a linear head."""
-    return [torch.bmm(slope, first.relu().mT), slope.sum(2)] if upper else []
+def upper_gradients(slope: Tensor, activations: Tensor, upper: list[Tensor]) -> list[Tensor]:
+    """∂loss/∂(second layer's weight and bias), summed over samples; nothing for a linear head."""
+    return [torch.bmm(slope, activations.mT), slope.sum(2)] if upper else []

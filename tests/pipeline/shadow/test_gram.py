@@ -30,7 +30,9 @@ def shadow_data(training: Training, inputs: int, class_size: int, models: int = 
     digits = torch.arange(10).repeat_interleave(class_size).expand(models, -1)
     labels = digits if training.classes == 10 else (digits == 0 if training.hidden == 4 else digits % 2).long()
     head = Head(inputs, training.hidden, training.classes)
-    return features, labels, head.join(head.draw(models, training.init_std, generator, torch.float32))
+    initial = torch.empty(models, head.size)
+    head.draw(initial, training.init_std, generator)
+    return features, labels, initial
 
 
 def worst_difference(training: Training, inputs: int, class_size: int, judge=torch.float32) -> float:
