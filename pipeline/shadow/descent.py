@@ -40,3 +40,13 @@ def shrinkage(training: Training, steps: int) -> list[float]:
         value -= training.learning_rate * velocity
         factors.append(value)
     return factors
+
+
+def impulse_response(training: Training, steps: int) -> list[float]:
+    """How far a unit gradient, given once, has moved a weight 1, 2, … `steps` updates later."""
+    value, velocity, moved = 0.0, 0.0, []
+    for step in range(steps):
+        velocity = training.momentum * velocity + training.weight_decay * value + (step == 0)
+        value -= training.learning_rate * velocity
+        moved.append(value)
+    return moved

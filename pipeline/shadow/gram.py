@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.shadow import heads
+from pipeline.shadow.batches import fixed_batches
 from pipeline.shadow.descent import Descent, shrinkage
 from pipeline.shadow.loss import Targets
 from pipeline.shadow.settings import Training
@@ -20,15 +21,13 @@ def gram_matrix(features: Tensor) -> Tensor:
     return torch.bmm(features, features.mT).add_(1)
 
 
-def train_gram(features: Tensor, targets: Targets, training: Training, parameters: list[Tensor]) -> None:
+def train_gram(features: Tensor, targets: Targets, parameters: list[Tensor], training: Training) -> None:
     """Trains M heads in place for `training.epochs` of gradient descent.
 
     features: (M, N, D); parameters: the layers' initial weights and biases, see heads.Head.
-    With `batch_size` B the N/B batches have fixed members: batch j holds the samples j, j + N/B, j + 2N/B, …
     """
     samples = features.shape[1]
-    batch = training.batch_size or samples
-    batches = [slice(first, None, samples // batch) for first in range(samples // batch)]
+    batches = fixed_batches(samples, training.batch_size)
     weight, bias, *upper = parameters
 
     gram = gram_matrix(features)
@@ -42,7 +41,7 @@ def train_gram(features: Tensor, targets: Targets, training: Training, parameter
         own_initial, own_gram, own_targets = problems[part]
         outputs = torch.baddbmm(own_initial, coefficients, own_gram, beta=factors[step])
         activations = heads.activate(outputs, upper)
-        slope = own_targets.slope(heads.logits(activations, upper)).mul_(1 / batch)
+        slope = own_targets.slope(heads.logits(activations, upper)).mul_(len(batches) / samples)
         gradient = spread(heads.backward(slope, activations, upper), batches[part], samples)
         descent.step([coefficients, *upper], [gradient, *heads.upper_gradients(slope, activations, upper)])
 

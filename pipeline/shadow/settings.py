@@ -4,7 +4,12 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from pipeline.settings import Settings
+from pipeline.settings import Integers, Settings
+
+Optimizer = Literal[
+    "sgd", "adam", "adamw", "adamax", "adadelta", "adagrad", "asgd", "nadam", "radam", "rmsprop", "rprop"
+]
+"""What torch.optim offers that treats every weight by itself, so that many models can share one optimizer."""
 
 
 class Restart(Settings):
@@ -18,8 +23,8 @@ class Privacy(Settings):
     """DP-SGD with Poisson sampling. States the sampling itself: nothing is implied by a batch size."""
 
     clip_norm: PositiveFloat
-    sample_rate: float = Field(gt=0, le=1)
-    steps: PositiveInt
+    sample_rate: float = Field(gt=0, le=1, description="q: each image joins each step with this probability")
+    steps: PositiveInt = Field(description="T: updates of the weights, whatever an epoch may be")
     noise_multiplier: PositiveFloat | None = None
     target_epsilon: PositiveFloat | None = None
     delta: float | None = Field(default=None, gt=0, lt=1, description="N^-1.1 where it is not given")
@@ -27,8 +32,10 @@ class Privacy(Settings):
 
     @model_validator(mode="after")
     def _one_noise(self):
-        if (self.noise_multiplier is None) == (self.target_epsilon is None):
-            raise ValueError("give exactly one of noise_multiplier and target_epsilon")
+        if self.noise_multiplier is None and self.target_epsilon is None:
+            raise ValueError("clip_norm without noise keeps nothing private: give noise_multiplier or target_epsilon")
+        if self.noise_multiplier is not None and self.target_epsilon is not None:
+            raise ValueError("noise_multiplier and target_epsilon determine each other: give one of them")
         return self
 
 
@@ -37,12 +44,14 @@ class Training(Settings):
 
     classes: PositiveInt = Field(default=10, description="logits of the head; 1 means binary cross-entropy")
     hidden: PositiveInt | None = Field(default=None, description="width of a hidden ReLU layer; none = linear head")
-    optimizer: str = "sgd"
+    optimizer: Optimizer = "sgd"
     learning_rate: PositiveFloat
     momentum: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     epochs: PositiveInt | None = None
-    batch_size: PositiveInt | None = Field(default=None, description="fixed membership; none = the whole set")
+    batch_size: PositiveInt | None = Field(
+        default=None, description="images a step, always the same ones together; none = the whole set"
+    )
     init_std: PositiveFloat
     positive_weight: PositiveFloat = 1.0
     restart: Restart | None = None
@@ -51,17 +60,65 @@ class Training(Settings):
     dtype: Literal["float32", "float64"] = "float32"
 
     @model_validator(mode="after")
-    def _one_length(self):
-        if (self.epochs is None) == (self.private is None):
-            raise ValueError("give epochs, or private.steps with epochs: null")
+    def _possible(self):
+        if self.private is None and self.epochs is None:
+            raise ValueError("give epochs, or private.steps for private training")
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum belongs to optimizer: sgd; {self.optimizer} has none to set")
+        if self.weight_decay and self.optimizer == "rprop":
+            raise ValueError("optimizer: rprop has no weight_decay")
+        if self.positive_weight != 1 and self.classes > 1:
+            raise ValueError(f"positive_weight needs classes: 1 (one logit); there are {self.classes}")
+        if self.restart and self.hidden is None:
+            raise ValueError(
+                "restart needs a hidden layer: a linear head's loss is convex, a new initialisation ends no lower"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _privately_possible(self):
+        if self.private is None:
+            if self.engine == "opacus":
+                raise ValueError("engine: opacus is the referee of private training: give private, or engine: auto")
+            return self
+        if self.epochs is not None:
+            raise ValueError("private training is as long as private.steps says: set epochs: null")
+        if self.batch_size is not None:
+            raise ValueError(
+                "batch_size says nothing about Poisson sampling: set batch_size: null and state "
+                "private.sample_rate (q) and private.steps (T)"
+            )
+        if self.optimizer != "sgd":
+            raise ValueError(f"private training is DP-SGD: optimizer must be sgd, not {self.optimizer}")
+        if self.restart:
+            raise ValueError("restart looks at the loss, which costs privacy that no accountant here counts: drop it")
+        if self.engine == "opacus" and abs(1 / self.private.sample_rate % 1) > 1e-9:
+            raise ValueError(
+                f"engine: opacus samples at 1, 1/2, 1/3, …; private.sample_rate is {self.private.sample_rate:g}"
+            )
         return self
 
 
 class ShadowModels(Settings):
-    """Permutation seeds deal the training split into disjoint balanced sets; each set trains one head."""
+    """Permutation seeds deal the training split into training sets; each set trains one head."""
 
     class_size: PositiveInt
     seeds: PositiveInt
     models_per_seed: PositiveInt
     test_models: PositiveInt
+    deal: Literal["classes", "random_labels", "identities"] = Field(
+        default="classes",
+        description="balanced sets; the same with balanced random labels for the training split "
+        "(out-of-distribution shadows); or one identity among nine times as many photos of others",
+    )
+    positive_classes: Integers = Field(default=(), description="the dealt classes that a single logit calls positive")
     training: Training
+
+    @model_validator(mode="after")
+    def _labels_fit_the_head(self):
+        single = self.training.classes == 1
+        if self.deal == "identities" and not single:
+            raise ValueError("deal: identities tells one person from others: training.classes must be 1")
+        if (single and self.deal != "identities") != bool(self.positive_classes):
+            raise ValueError("give positive_classes exactly when training.classes is 1 and deal is not identities")
+        return self

@@ -4,13 +4,19 @@ A block is the unit of work and of random draws. Its size depends on the shapes 
 what else the machine is doing, so the same generator gives the same weights everywhere.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from pipeline.errors import Failure, UserError
+from pipeline.shadow.batched import train_batched
 from pipeline.shadow.gram import train_gram
-from pipeline.shadow.heads import Head, forward
+from pipeline.shadow.heads import Head
 from pipeline.shadow.loss import Targets
+from pipeline.shadow.private import train_private
+from pipeline.shadow.restart import restart_while_high
 from pipeline.shadow.settings import Training
 
 BLOCK_NUMBERS = {"cpu": 2**20, "cuda": 2**28}
@@ -35,10 +41,11 @@ def train_shard(
     """
     models, samples = indices.shape
     head = Head(features.shape[1], training.hidden, training.classes)
-    check_sets(labels, training)
+    check_labels(labels, training)
     dtype, device = getattr(torch, training.dtype), features.device
     indices, labels = indices.to(device), labels.to(device)
     weights = torch.empty(models, head.size, dtype=dtype, device=device)
+    engine = engine_for(training, samples, generator)
     size = models_per_block(head, samples, device)
     gathered = features.new_empty(min(size, models) * samples, head.inputs)
     for start in range(0, models, size):
@@ -47,8 +54,15 @@ def train_shard(
         chosen = torch.index_select(features, 0, rows, out=gathered[: len(rows)]).to(dtype)
         chosen = chosen.view(-1, samples, head.inputs)
         targets = Targets.of(labels[block], head.outputs, training.positive_weight, dtype)
-        given = None if initial is None else initial[block]
-        train_block(head, chosen, targets, training, generator, weights[block], given, first_model=start)
+        own = weights[block]
+        if initial is None:
+            head.draw(own, training.init_std, generator)
+        else:
+            own.copy_(initial[block])
+        engine(chosen, targets, head.split(own))
+        check_weights(own, chosen, first_model=start)
+        if training.restart:
+            restart_while_high(head, engine, chosen, targets, own, training, generator, first_model=start)
     return weights
 
 
@@ -61,49 +75,29 @@ def train_heads(
     return train_shard(features.reshape(-1, inputs), indices, labels, training, generator, initial)
 
 
-def train_block(head, features, targets, training, generator, weights, initial, first_model) -> None:
-    """Fills weights (m, P); models whose loss stays above the restart's threshold go on alone from fresh weights."""
-    if initial is None:
-        head.draw(weights, training.init_std, generator)
+def engine_for(training: Training, samples: int, generator: torch.Generator) -> Callable:
+    """The function of (features, targets, parameters) that trains as described, in place."""
+    if training.private is None:
+        return partial(train_gram if training.optimizer == "sgd" else train_batched, training=training)
+    from pipeline.shadow.accountant import stated_noise  # Opacus takes seconds to import; others need not wait
+
+    if training.engine == "opacus":
+        from pipeline.shadow.opacus_loop import train_with_opacus as train
     else:
-        weights.copy_(initial)
-    train_gram(features, targets, training, head.split(weights))
-    check_weights(weights, features, first_model)
-    if training.restart is None:
-        return
-    attempts, threshold = training.restart.attempts, training.restart.loss_below
-    unfinished = torch.arange(len(weights), device=weights.device)
-    trained = weights
-    for attempt in range(1, attempts + 1):
-        high = targets.mean_loss(forward(head.split(trained), features)) >= threshold
-        if not high.any():
-            return
-        if attempt == attempts:
-            break
-        unfinished, features, targets = unfinished[high], features[high], targets[high]
-        trained = weights.new_empty(len(unfinished), head.size)
-        head.draw(trained, training.init_std, generator)
-        train_gram(features, targets, training, head.split(trained))
-        weights[unfinished] = trained
-    raise Failure(
-        f"model {first_model + unfinished[high][0].item()}: its loss stayed at or above {threshold:g} in {attempts} "
-        f"attempts; raise restart.loss_below, restart.attempts or epochs"
-    )
+        train = train_private
+    noise = stated_noise(training.private, samples)
+    return partial(train, training=training, noise_multiplier=noise, generator=generator)
 
 
 def models_per_block(head: Head, samples: int, device: torch.device) -> int:
     return max(1, BLOCK_NUMBERS[device.type] // (samples * (head.inputs + samples) + head.size))
 
 
-def check_sets(labels: Tensor, training: Training) -> None:
-    """Refuses, in one line, what cannot be trained as described."""
+def check_labels(labels: Tensor, training: Training) -> None:
     classes = max(training.classes, 2)
     outside = ((labels < 0) | (labels >= classes)).any(1)
     if outside.any():
         raise UserError(f"model {first(outside)}: a label is outside the head's classes 0 … {classes - 1}")
-    samples = labels.shape[1]
-    if samples % (training.batch_size or samples):
-        raise UserError(f"training sets of {samples} do not divide into batches of {training.batch_size}")
 
 
 def check_weights(weights: Tensor, features: Tensor, first_model: int) -> None:

@@ -1,0 +1,84 @@
+"""DP-SGD on many heads at once, exactly in distribution, without a per-sample gradient and mostly without D.
+
+Gradients lie in the span of the training inputs and isotropic noise is isotropic in any orthonormal coordinates. So the
+N coordinates of the weights in that span (span.Span) go through DP-SGD by themselves, on N-dimensional samples; what is
+orthogonal to the span no sample ever sees: it shrinks by weight decay and gathers noise, which is drawn once at the end
+with the variance of all steps together. A sample's gradient in the first layer is δ ⊗ x', of norm ‖δ‖·‖x'‖: clipping
+needs norms only. A second layer is small and carried explicitly. Same law as Opacus' PrivacyEngine with SGD.
+"""
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.shadow import heads
+from pipeline.shadow.descent import Descent, impulse_response, shrinkage
+from pipeline.shadow.loss import Targets
+from pipeline.shadow.settings import Training
+from pipeline.shadow.span import Span
+
+NORM_OFFSET = 1e-6
+"""Added to a norm before it divides, as Opacus does."""
+
+
+def train_private(
+    features: Tensor,
+    targets: Targets,
+    parameters: list[Tensor],
+    training: Training,
+    noise_multiplier: float,
+    generator: torch.Generator,
+) -> None:
+    """Trains M heads in place for `training.private.steps` steps.
+
+    features: (M, N, D); parameters: the layers' initial weights and biases, see heads.Head.
+    The generator draws, step by step, who takes part (M, 1, N), the noise in the span (M, K, N) and that of the second
+    layer; at last the noise orthogonal to the span, weight (M, K, D) and bias (M, K).
+    """
+    private = training.private
+    weight, bias, *upper = parameters
+    models, samples, _ = features.shape
+    batch = expected_batch(samples, private.sample_rate)
+    noise_std = noise_multiplier * private.clip_norm
+
+    span = Span(features)
+    initial = span.coordinates(weight, bias)
+    coordinates = initial.clone()
+    squared_norms = span.samples.square().sum(2).unsqueeze(1)
+    descent = Descent(training)
+
+    def drawn(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+    for _ in range(private.steps):
+        activations = heads.activate(torch.bmm(coordinates, span.samples.mT), upper)
+        slope = targets.slope(heads.logits(activations, upper))
+        below = heads.backward(slope, activations, upper)
+        squared = below.square().sum(1, keepdim=True) * squared_norms
+        if upper:
+            squared += slope.square().sum(1, keepdim=True) * (activations.square().sum(1, keepdim=True) + 1)
+        chance = torch.rand(models, 1, samples, generator=generator, dtype=slope.dtype, device=slope.device)
+        kept = (private.clip_norm / (squared.sqrt_() + NORM_OFFSET)).clamp_(max=1).mul_(chance < private.sample_rate)
+        gradients = [torch.bmm(below * kept, span.samples), *heads.upper_gradients(slope * kept, activations, upper)]
+        for gradient in gradients:
+            gradient.add_(drawn(gradient), alpha=noise_std).mul_(1 / batch)
+        descent.step([coordinates, *upper], gradients)
+
+    remains = shrinkage(training, private.steps)[-1]
+    gathered = noise_std / batch * sum(r * r for r in impulse_response(training, private.steps)) ** 0.5
+    noise = [drawn(weight), drawn(bias)]
+    coordinates.sub_(initial, alpha=remains).sub_(span.coordinates(*noise), alpha=gathered)
+    for parameter, orthogonal in zip((weight, bias), noise, strict=True):
+        parameter.mul_(remains).add_(orthogonal, alpha=gathered)
+    span.add_to(weight, bias, coordinates)
+
+
+def expected_batch(samples: int, sample_rate: float) -> int:
+    """⌊N·q⌋, what Opacus divides a step's summed gradient by."""
+    batch = int(samples * sample_rate)
+    if batch == 0:
+        raise UserError(
+            f"private.sample_rate {sample_rate:g} takes less than one of {samples} images a step; "
+            f"use at least 1/{samples}"
+        )
+    return batch
