@@ -1,11 +1,12 @@
 """What DP-SGD costs in privacy, and the noise that a given cost allows; Opacus' accountants do the counting."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
 from opacus.accountants import create_accountant
-from opacus.accountants.utils import get_noise_multiplier
+from scipy.optimize import brentq
 
 from pipeline.errors import UserError
 from pipeline.shadow.settings import Privacy
@@ -25,7 +26,7 @@ class Guarantee:
 
 @lru_cache
 def guarantee(private: Privacy, samples: int) -> Guarantee:
-    """The whole account of a training on `samples` images. Raises UserError when no noise reaches the target ε."""
+    """The whole account of a training on `samples` images. Raises UserError as `epsilon` and `noise_multiplier` do."""
     delta, sigma = private.delta or default_delta(samples), stated_noise(private, samples)
     spent = epsilon(sigma, delta=delta, **_sampling(private))
     return Guarantee(sigma, private.clip_norm, private.sample_rate, private.steps, delta, spent)
@@ -50,28 +51,44 @@ def default_delta(samples: int) -> float:
 
 
 def epsilon(noise_multiplier: float, *, sample_rate: float, steps: int, delta: float, accountant: str = "prv") -> float:
-    """ε of `steps` Poisson-sampled Gaussian steps. accountant: prv (tight), rdp or gdp (asymptotic)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        counter = create_accountant(accountant)
-    counter.history = [(noise_multiplier, sample_rate, steps)]
-    return float(counter.get_epsilon(delta=delta))
+    """ε of `steps` Poisson-sampled Gaussian steps. accountant: prv (tight), rdp (a bound) or gdp (asymptotic).
+
+    Raises UserError where the accountant's numerics give out, at very little noise.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            counter = create_accountant(accountant)
+            counter.history = [(noise_multiplier, sample_rate, steps)]
+            spent = float(counter.get_epsilon(delta=delta))
+    except ValueError:
+        spent = math.nan
+    if not math.isfinite(spent):
+        raise UserError(
+            f"the {accountant} accountant finds no ε for noise_multiplier {noise_multiplier:g}, sample_rate "
+            f"{sample_rate:g}, steps {steps}: use more noise or another private.accountant (prv, rdp, gdp)"
+        )
+    return max(spent, 0.0)
 
 
 def noise_multiplier(
     target_epsilon: float, *, sample_rate: float, steps: int, delta: float, accountant: str = "prv"
 ) -> float:
-    """The least σ, to within 0.5 % in ε, that spends at most `target_epsilon`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return get_noise_multiplier(
-                target_epsilon=target_epsilon,
-                target_delta=delta,
-                sample_rate=sample_rate,
-                steps=steps,
-                accountant=accountant,
-                epsilon_tolerance=0.005 * target_epsilon,
-            )
-        except ValueError:
-            raise UserError(f"no noise brings ε down to private.target_epsilon {target_epsilon:g}") from None
+    """The σ that spends `target_epsilon` or up to 1 % less. Raises UserError where no σ in 1/16 … 1024 does."""
+    goal = 0.996 * target_epsilon
+
+    @lru_cache
+    def excess(log_sigma: float) -> float:
+        how = {"sample_rate": sample_rate, "steps": steps, "delta": delta, "accountant": accountant}
+        return math.log(max(epsilon(math.exp(log_sigma), **how), 1e-12) / goal)
+
+    low = high = 0.0
+    while excess(high) > 0:
+        low, high = high, high + math.log(2)
+        if high > math.log(1024):
+            raise UserError(f"no noise_multiplier up to 1024 brings ε down to target_epsilon {target_epsilon:g}")
+    while excess(low) < 0:
+        low, high = low - math.log(2), low
+        if low < math.log(1 / 16):
+            raise UserError(f"target_epsilon {target_epsilon:g} asks for less noise than noise_multiplier 1/16")
+    return math.exp(brentq(excess, low, high, xtol=1e-3, rtol=1e-3))

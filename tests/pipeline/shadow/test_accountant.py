@@ -1,6 +1,9 @@
 """The published privacy budgets (arXiv 2505.14323), and the way back from a budget to its noise."""
 
+import math
+
 import pytest
+from scipy.stats import norm
 
 from pipeline.errors import UserError
 from pipeline.shadow.accountant import epsilon, guarantee, noise_multiplier
@@ -24,12 +27,11 @@ def test_published_epsilons(samples, steps, sigma, published):
     assert spent.delta == pytest.approx(samples**-1.1)
 
 
-@pytest.mark.parametrize("target", [2, 10, 80])
+@pytest.mark.parametrize("target", [2, 80])
 def test_a_target_epsilon_finds_its_noise(target):
     private = Privacy(clip_norm=1.0, sample_rate=0.5, steps=64, target_epsilon=float(target))
     spent = guarantee(private, 10)
     assert 0.99 * target <= spent.epsilon <= target
-    assert spent.noise_multiplier == noise_multiplier(target, sample_rate=0.5, steps=64, delta=10**-1.1)
 
 
 def test_rdp_bounds_prv_from_above_and_gdp_is_near_it():
@@ -41,16 +43,20 @@ def test_rdp_bounds_prv_from_above_and_gdp_is_near_it():
 
 def test_an_unsampled_single_step_is_the_gaussian_mechanism():
     """q = 1, T = 1: δ(ε) = Φ(1/2σ − εσ) − e^ε Φ(−1/2σ − εσ) (Balle and Wang 2018)."""
-    from scipy.stats import norm
-
     sigma = 2.0
     spent = epsilon(sigma, sample_rate=1.0, steps=1, delta=1e-3)
-    import math
-
     delta = norm.cdf(0.5 / sigma - spent * sigma) - math.exp(spent) * norm.cdf(-0.5 / sigma - spent * sigma)
     assert delta == pytest.approx(1e-3, rel=0.1)
 
 
-def test_a_target_out_of_reach_is_refused():
-    with pytest.raises(UserError, match="target_epsilon 1e-09"):
-        noise_multiplier(1e-9, sample_rate=0.5, steps=1000, delta=1e-9, accountant="rdp")
+def test_targets_out_of_reach_are_refused():
+    how = {"sample_rate": 0.5, "steps": 100, "delta": 1e-9, "accountant": "rdp"}
+    with pytest.raises(UserError, match="up to 1024 brings ε down to target_epsilon 1e-06"):
+        noise_multiplier(1e-6, **how)
+    with pytest.raises(UserError, match="less noise than noise_multiplier 1/16"):
+        noise_multiplier(1e6, **how)
+
+
+def test_an_accountant_that_gives_out_says_so():
+    with pytest.raises(UserError, match=r"gdp accountant finds no ε for noise_multiplier 0.1.*prv, rdp, gdp"):
+        epsilon(0.1, sample_rate=0.5, steps=100, delta=0.1, accountant="gdp")
