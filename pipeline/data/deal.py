@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.randomness import numpy_generator
 
 
 def deal(labels: np.ndarray, class_size: int, models: int, seed: int) -> np.ndarray:
@@ -25,3 +26,42 @@ def deal(labels: np.ndarray, class_size: int, models: int, seed: int) -> np.ndar
         order[labels[order] == label][: models * class_size].reshape(models, class_size) for label in range(len(counts))
     ]
     return np.concatenate(hands, axis=1, dtype=np.int32)
+
+
+def random_labels(images: int, classes: int, seed: int) -> np.ndarray:
+    """Balanced labels (images,) that have nothing to do with the images: out-of-distribution shadows are dealt by them.
+
+    Seeded apart from `deal`, so that equal seeds do not put equal labels together.
+    """
+    rng = numpy_generator("random labels", seed)
+    return rng.permutation(np.arange(images) % classes)
+
+
+def deal_identities(identities: np.ndarray, class_size: int, models: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """One person against others, as for CelebA: `class_size` photos of one identity, 9·class_size photos of others.
+
+    identities: (n,), any integers. Returns image indices (models, 10*class_size), int32, and labels of the same shape:
+    the others (0) first, the identity (1) last. Identities with more than `class_size` photos take turns in random
+    order; within a set no photo occurs twice, between sets photos may.
+    Raises UserError when no identity has enough photos, or the others have too few.
+    """
+    rng = np.random.default_rng(seed)
+    by_identity = np.argsort(identities, kind="stable")
+    _, starts, counts = np.unique(identities[by_identity], return_index=True, return_counts=True)
+    eligible = np.flatnonzero(counts > class_size)
+    others = 9 * class_size
+    if len(eligible) == 0:
+        raise UserError(f"no identity has more than {class_size} photos; the most is {counts.max()}")
+    if len(identities) - counts[eligible].max() < others:
+        raise UserError(f"sets need {others} photos of other people; there are {len(identities)} photos in all")
+
+    turns = -(-models // len(eligible))
+    persons = np.concatenate([rng.permutation(eligible) for _ in range(turns)])[:models]
+    places = np.empty((models, 10 * class_size), dtype=np.int64)
+    for row, person in zip(places, persons, strict=True):
+        start, count = starts[person], counts[person]
+        elsewhere = rng.choice(len(identities) - count, others, replace=False)
+        row[:others] = elsewhere + count * (elsewhere >= start)
+        row[others:] = start + rng.choice(count, class_size, replace=False)
+    labels = np.repeat([0, 1], [others, class_size])
+    return by_identity[places].astype(np.int32), np.tile(labels, (models, 1))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.data.deal import deal
+from pipeline.data.deal import deal, deal_identities, random_labels
 from pipeline.errors import UserError
 
 LABELS = np.random.default_rng(0).integers(0, 10, 3000)
@@ -31,3 +31,44 @@ def test_more_models_than_the_smallest_class_deals_are_refused():
         deal(labels, class_size=2, models=4, seed=0)
     with pytest.raises(UserError, match="class 1 has 0"):
         deal(np.array([0, 2, 0, 2]), class_size=1, models=1, seed=0)
+
+
+def test_random_labels_are_balanced_and_their_own():
+    labels = random_labels(5000, 10, seed=3)
+    assert (np.bincount(labels) == 500).all()
+    assert (labels == random_labels(5000, 10, seed=3)).all()
+    assert abs(np.corrcoef(labels, np.arange(5000))[0, 1]) < 0.05
+    indices = deal(labels, class_size=4, models=125, seed=3)
+    assert len(np.unique(indices)) == 5000
+    assert (labels[indices] == np.repeat(np.arange(10), 4)).all()
+
+
+IDENTITIES = np.random.default_rng(1).integers(100, 160, 900)
+
+
+@pytest.mark.parametrize("class_size", [1, 4])
+def test_a_person_among_others(class_size):
+    indices, labels = deal_identities(IDENTITIES, class_size, models=300, seed=2)
+    assert indices.shape == labels.shape == (300, 10 * class_size)
+    assert indices.dtype == np.int32
+    assert (labels == np.repeat([0, 1], [9 * class_size, class_size])).all()
+    persons = IDENTITIES[indices]
+    assert (persons[:, -class_size:] == persons[:, -1:]).all()
+    assert (persons[:, :-class_size] != persons[:, -1:]).all()
+    assert all(len(set(row)) == len(row) for row in indices.tolist())
+    counts = np.unique(persons[:, -1], return_counts=True)[1]
+    assert counts.max() - counts.min() <= 1
+    assert np.unique(indices).size > 0.9 * (900 if class_size == 4 else 850)
+
+
+def test_the_seed_fixes_persons_and_photos():
+    first, again = (deal_identities(IDENTITIES, 2, 50, seed=9)[0] for _ in range(2))
+    assert (first == again).all()
+    assert (first != deal_identities(IDENTITIES, 2, 50, seed=10)[0]).any()
+
+
+def test_identities_with_too_few_photos_are_refused():
+    with pytest.raises(UserError, match="no identity has more than 2 photos; the most is 2"):
+        deal_identities(np.array([5, 5, 6, 6]), class_size=2, models=1, seed=0)
+    with pytest.raises(UserError, match="9 photos of other people; there are 6"):
+        deal_identities(np.array([5, 5, 6, 6, 7, 7]), class_size=1, models=1, seed=0)
