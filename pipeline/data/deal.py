@@ -41,7 +41,7 @@ def deal_identities(identities: np.ndarray, class_size: int, models: int, seed: 
     """One person against others, as for CelebA: `class_size` photos of one identity, 9·class_size photos of others.
 
     identities: (n,), any integers. Returns image indices (models, 10*class_size), int32, and labels of the same shape:
-    the others (0) first, the identity (1) last. Identities with more than `class_size` photos take turns in random
+    the identity (1) first, the others (0) after it. Identities with more than `class_size` photos take turns in random
     order; within a set no photo occurs twice, between sets photos may.
     Raises UserError when no identity has enough photos, or the others have too few.
     """
@@ -61,7 +61,7 @@ def deal_identities(identities: np.ndarray, class_size: int, models: int, seed: 
     for row, person in zip(places, persons, strict=True):
         start, count = starts[person], counts[person]
         elsewhere = rng.choice(len(identities) - count, others, replace=False)
-        row[:others] = elsewhere + count * (elsewhere >= start)
-        row[others:] = start + rng.choice(count, class_size, replace=False)
-    labels = np.repeat([0, 1], [others, class_size])
+        row[:class_size] = start + rng.choice(count, class_size, replace=False)
+        row[class_size:] = elsewhere + count * (elsewhere >= start)
+    labels = np.repeat([1, 0], [class_size, others])
     return by_identity[places].astype(np.int32), np.tile(labels, (models, 1))

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from pipeline.settings import Integers, Settings
+from pipeline.settings import Settings
 
 Optimizer = Literal[
     "sgd", "adam", "adamw", "adamax", "adadelta", "adagrad", "asgd", "nadam", "radam", "rmsprop", "rprop"
@@ -100,25 +100,10 @@ class Training(Settings):
 
 
 class ShadowModels(Settings):
-    """Permutation seeds deal the training split into training sets; each set trains one head."""
+    """Permutation seeds deal the training split into disjoint balanced sets; each set trains one head."""
 
     class_size: PositiveInt
     seeds: PositiveInt
     models_per_seed: PositiveInt
     test_models: PositiveInt
-    deal: Literal["classes", "random_labels", "identities"] = Field(
-        default="classes",
-        description="balanced sets; the same with balanced random labels for the training split "
-        "(out-of-distribution shadows); or one identity among nine times as many photos of others",
-    )
-    positive_classes: Integers = Field(default=(), description="the dealt classes that a single logit calls positive")
     training: Training
-
-    @model_validator(mode="after")
-    def _labels_fit_the_head(self):
-        single = self.training.classes == 1
-        if self.deal == "identities" and not single:
-            raise ValueError("deal: identities tells one person from others: training.classes must be 1")
-        if (single and self.deal != "identities") != bool(self.positive_classes):
-            raise ValueError("give positive_classes exactly when training.classes is 1 and deal is not identities")
-        return self

@@ -51,12 +51,12 @@ def test_a_person_among_others(class_size):
     indices, labels = deal_identities(IDENTITIES, class_size, models=300, seed=2)
     assert indices.shape == labels.shape == (300, 10 * class_size)
     assert indices.dtype == np.int32
-    assert (labels == np.repeat([0, 1], [9 * class_size, class_size])).all()
+    assert (labels == np.repeat([1, 0], [class_size, 9 * class_size])).all()
     persons = IDENTITIES[indices]
-    assert (persons[:, -class_size:] == persons[:, -1:]).all()
-    assert (persons[:, :-class_size] != persons[:, -1:]).all()
+    assert (persons[:, :class_size] == persons[:, :1]).all()
+    assert (persons[:, class_size:] != persons[:, :1]).all()
     assert all(len(set(row)) == len(row) for row in indices.tolist())
-    counts = np.unique(persons[:, -1], return_counts=True)[1]
+    counts = np.unique(persons[:, 0], return_counts=True)[1]
     assert counts.max() - counts.min() <= 1
     assert np.unique(indices).size > 0.9 * (900 if class_size == 4 else 850)
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.shadow.batched import OPTIMIZERS
-from pipeline.shadow.settings import Optimizer, Privacy, ShadowModels, Training
+from pipeline.shadow.settings import Optimizer, Privacy, Training
 
 BASE = {"learning_rate": 0.01, "init_std": 0.002}
 PRIVATE = {"clip_norm": 1.0, "sample_rate": 0.5, "steps": 10, "noise_multiplier": 1.0}
@@ -47,21 +47,6 @@ def test_clipping_without_noise_and_noise_given_twice():
         Privacy(**PRIVATE | {"noise_multiplier": None})
     with pytest.raises(ValidationError, match="give one of them"):
         Privacy(**PRIVATE | {"target_epsilon": 5.0})
-
-
-def test_labels_must_fit_the_head():
-    counts = {"class_size": 1, "seeds": 1, "models_per_seed": 1, "test_models": 1}
-    ten, one = Training(**BASE, epochs=1), Training(**BASE, epochs=1, classes=1)
-    ShadowModels(**counts, training=ten)
-    ShadowModels(**counts, training=one, positive_classes=(1, 3, 5, 7, 9))
-    ShadowModels(**counts, training=one, deal="identities")
-    for wrong in (
-        {"training": one},
-        {"training": ten, "positive_classes": (1,)},
-        {"training": ten, "deal": "identities"},
-    ):
-        with pytest.raises(ValidationError, match=r"positive_classes|training.classes must be 1"):
-            ShadowModels(**counts, **wrong)
 
 
 def test_every_optimizer_offered_is_torchs():
