@@ -74,7 +74,7 @@ def epsilon(noise_multiplier: float, *, sample_rate: float, steps: int, delta: f
 def noise_multiplier(
     target_epsilon: float, *, sample_rate: float, steps: int, delta: float, accountant: str = "prv"
 ) -> float:
-    """The σ that spends `target_epsilon` or up to 1 % less. Raises UserError where no σ in 1/16 … 1024 does."""
+    """The σ that spends `target_epsilon` or up to 1 % less. Raises UserError where no σ in 1/16 … 128 does."""
     goal = 0.996 * target_epsilon
 
     @lru_cache
@@ -85,8 +85,8 @@ def noise_multiplier(
     low = high = 0.0
     while excess(high) > 0:
         low, high = high, high + math.log(2)
-        if high > math.log(1024):
-            raise UserError(f"no noise_multiplier up to 1024 brings ε down to target_epsilon {target_epsilon:g}")
+        if high > math.log(128):
+            raise UserError(f"no noise_multiplier up to 128 brings ε down to target_epsilon {target_epsilon:g}")
     while excess(low) < 0:
         low, high = low - math.log(2), low
         if low < math.log(1 / 16):

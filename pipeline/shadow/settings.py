@@ -92,7 +92,7 @@ class Training(Settings):
             raise ValueError(f"private training is DP-SGD: optimizer must be sgd, not {self.optimizer}")
         if self.restart:
             raise ValueError("restart looks at the loss, which costs privacy that no accountant here counts: drop it")
-        if self.engine == "opacus" and abs(1 / self.private.sample_rate % 1) > 1e-9:
+        if self.engine == "opacus" and abs(1 / self.private.sample_rate - round(1 / self.private.sample_rate)) > 1e-9:
             raise ValueError(
                 f"engine: opacus samples at 1, 1/2, 1/3, …; private.sample_rate is {self.private.sample_rate:g}"
             )

@@ -19,8 +19,8 @@ from pipeline.shadow.private import train_private
 from pipeline.shadow.restart import restart_while_high
 from pipeline.shadow.settings import Training
 
-BLOCK_NUMBERS = {"cpu": 2**20, "cuda": 2**28}
-"""Features, Gram matrices and weights of a block: 4 MiB stay in a core's share of the cache, 1 GiB fills a GPU."""
+BLOCK_NUMBERS = {"cpu": 2**22, "cuda": 2**28}
+"""Features, Gram matrices and weights of a block: 16 MiB stay near a core, 1 GiB fills a GPU."""
 
 
 def train_shard(

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from scipy import stats
 
 from benchmarks.plain_loop import plain_head, plain_loss
+from benchmarks.same_law import observe, p_values
 from pipeline.errors import UserError
 from pipeline.shadow.descent import impulse_response
 from pipeline.shadow.heads import Head
@@ -144,42 +144,11 @@ def test_the_law_is_opacus(terms, clip_norm):
         sets = features.expand(models, -1, -1), labels.expand(models, -1)
         return train_heads(*sets, terms, torch.Generator().manual_seed(seed))
 
-    def measured(weights: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Statistics (models, several) of every kind."""
-        logits, clipped = zip(*(observe(one, training, features, labels, held_out) for one in weights), strict=True)
-        logits = torch.stack(logits)
-        pairs = (logits - logits.mean(0)).unsqueeze(2) * (logits - logits.mean(0)).unsqueeze(1)
-        return {
-            "weights": weights[:, ::17],
-            "sizes": weights.norm(dim=1, keepdim=True),
-            "logits": logits,
-            "covariances": pairs.flatten(1)[:, ::7],
-            "clipped": torch.tensor(clipped).unsqueeze(1),
-        }
-
-    ours, theirs = measured(trained(training, 1000, 2)), measured(trained(referee, 200, 3))
-    for name in ours:
-        for a, b in zip(ours[name].T, theirs[name].T, strict=True):
-            least = 0.01 / ours[name].shape[1]
-            assert stats.ttest_ind(a, b, equal_var=False).pvalue > least, name
-            if name != "clipped":
-                assert stats.ks_2samp(a, b).pvalue > least, name
-    assert 0.02 < ours["clipped"].double().mean() < 0.98
-
-
-def observe(weights, training: Training, features, labels, held_out):
-    """One head's logits on held-out features, and the fraction of its samples whose gradient exceeds the clip norm."""
-    head = plain_head(features.shape[1], training)
-    torch.nn.utils.vector_to_parameters(weights, head.parameters())
-    parameters = {name: value.detach() for name, value in head.named_parameters()}
-
-    def one_loss(values, x, y):
-        logits = torch.func.functional_call(head, values, (x.unsqueeze(0),))
-        return plain_loss(training)(logits, y.unsqueeze(0))
-
-    gradients = torch.func.vmap(torch.func.grad(one_loss), (None, 0, 0))(parameters, features, labels)
-    norms = torch.cat([gradient.flatten(1) for gradient in gradients.values()], 1).norm(dim=1)
-    return head(held_out).detach().flatten(), (norms > training.private.clip_norm).float().mean().item()
+    ours, theirs = trained(training, 1000, 2), trained(referee, 200, 3)
+    clipped = observe(ours, training, features, labels, held_out)[1]
+    assert 0.02 < clipped.mean() < 0.98
+    unlikely = {name: p for name, p in p_values(ours, theirs, training, features, labels, held_out).items() if p < 0.01}
+    assert not unlikely
 
 
 def test_a_rate_that_takes_nobody_is_refused():
