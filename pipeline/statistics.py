@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 
 ROWS = 2048
 """Models in one product; 32 at a time are enough for sums, which then stay in a core's cache."""
-COLUMNS = 2048
+COLUMNS = 512
 """Width of a tile of the product; only tiles on and above the diagonal are computed."""
 RIDGE = 1e-5
 """Added to the correlation's diagonal for H1, as published (arXiv 2505.14323)."""

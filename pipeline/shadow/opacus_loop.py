@@ -1,5 +1,6 @@
 """The referee of private.py: the same private experiment through Opacus' PrivacyEngine, one head at a time."""
 
+import logging
 import warnings
 
 import torch
@@ -9,6 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pipeline.shadow.loss import Targets
 from pipeline.shadow.settings import Training
+
+logging.getLogger("opacus").setLevel(logging.ERROR)  # an empty first batch is no news under Poisson sampling
 
 
 def train_with_opacus(

@@ -35,10 +35,10 @@ def shadow_data(training: Training, inputs: int, class_size: int, models: int = 
     return features, labels, initial
 
 
-def worst_difference(training: Training, inputs: int, class_size: int, judge=torch.float32) -> float:
+def worst_difference(training: Training, inputs: int, class_size: int, device, judge=torch.float32) -> float:
     """Largest difference of any weight to the plain loop run in `judge`'s precision."""
     features, labels, initial = shadow_data(training, inputs, class_size)
-    weights = train_heads(features, labels, training, torch.Generator(), initial)
+    weights = train_heads(features.to(device), labels, training, torch.Generator(device), initial.to(device)).cpu()
     sets = zip(features.to(judge), labels, initial.to(judge), strict=True)
     plain = torch.stack([train_plainly(*one, training, start) for *one, start in sets])
     return (weights - plain).abs().max().item()
@@ -63,8 +63,8 @@ def worst_difference(training: Training, inputs: int, class_size: int, judge=tor
         ),
     ],
 )
-def test_same_initial_weights_give_the_plain_loops_weights(inputs, terms, class_size):
-    assert worst_difference(Training(**terms), inputs, class_size) <= 1e-6
+def test_same_initial_weights_give_the_plain_loops_weights(inputs, terms, class_size, device):
+    assert worst_difference(Training(**terms), inputs, class_size, device) <= 1e-6
 
 
 def test_the_weights_moved_as_far_as_training_should_move_them():
@@ -76,10 +76,24 @@ def test_the_weights_moved_as_far_as_training_should_move_them():
 
 @pytest.mark.parametrize("epochs", [1, 512])
 @pytest.mark.parametrize("init_std", [2e-4, 0.2])
-def test_the_ends_of_the_factor_studies(epochs, init_std):
+def test_the_ends_of_the_factor_studies(epochs, init_std, device):
     """After 512 epochs a float32 loop is itself 3e-6 off, so the loop judges in float64 here."""
     training = Training(**MNIST | {"epochs": epochs, "init_std": init_std})
-    assert worst_difference(training, 256, 1, judge=torch.float64) <= 1e-6
+    assert worst_difference(training, 256, 1, device, judge=torch.float64) <= 1e-6
+
+
+@pytest.mark.parametrize("head", [{}, BINARY], ids=["linear", "two layers"])
+@pytest.mark.parametrize("value", ["duplicate", 0.0, 0.7])
+def test_duplicate_images_and_constant_features(head, value):
+    training = Training(**MNIST | head, epochs=32)
+    features, labels, initial = shadow_data(training, 256, 1)
+    if value == "duplicate":
+        features[:, 4:7] = features[:, :1]
+    else:
+        features.fill_(value)
+    weights = train_heads(features, labels, training, torch.Generator(), initial)
+    plain = [train_plainly(*one, training, start) for *one, start in zip(features, labels, initial, strict=True)]
+    assert (weights - torch.stack(plain)).abs().max() <= 1e-6
 
 
 def test_float64_on_request():

@@ -26,23 +26,25 @@ def shadow_data(training: Training, inputs: int = 256, models: int = 2):
     return features, labels, initial
 
 
-def dp_sgd_with_explicit_noise(features, labels, training: Training, initial, seed: int) -> torch.Tensor:
+def dp_sgd_with_explicit_noise(features, labels, training: Training, initial, seed: int, device) -> torch.Tensor:
     """Textbook DP-SGD in float64: a gradient for every sample, noise for every weight, that of train_heads' draws.
 
     The draws give noise in the span of X' step by step and the gathered noise orthogonal to it. Any split of the latter
     over the steps has the same effect; here step t gets the share of it that its response has.
     """
-    private, generator = training.private, torch.Generator().manual_seed(seed)
+    private, generator = training.private, torch.Generator(device).manual_seed(seed)
     models, samples, inputs = features.shape
     width = training.hidden or training.classes
     upper_shapes = Head(inputs, training.hidden, training.classes).shapes[2:]
+
+    def drawn(*shape):
+        return torch.randn(models, *shape, generator=generator, device=device).cpu()
+
     steps = []
     for _ in range(private.steps):
-        chance = torch.rand(models, 1, samples, generator=generator)
-        noise = torch.randn(models, width, samples, generator=generator)
-        steps.append((chance, noise, [torch.randn(models, *shape, generator=generator) for shape in upper_shapes]))
-    weight_noise = torch.randn(models, width, inputs, generator=generator)
-    bias_noise = torch.randn(models, width, generator=generator)
+        chance = torch.rand(models, 1, samples, generator=generator, device=device).cpu()
+        steps.append((chance, drawn(width, samples), [drawn(*shape) for shape in upper_shapes]))
+    weight_noise, bias_noise = drawn(width, inputs), drawn(width)
     response = torch.tensor(impulse_response(training, private.steps), dtype=torch.float64)
     shares = response.flip(0) / response.norm()
 
@@ -101,12 +103,13 @@ def untouched(features):
 @pytest.mark.parametrize(
     "terms", [MNIST, MNIST | {"momentum": 0.9}, MNIST | BINARY], ids=["linear", "momentum", "two layers"]
 )
-def test_the_same_noise_gives_plain_dp_sgds_weights(terms, data):
+def test_the_same_noise_gives_plain_dp_sgds_weights(terms, data, device):
     training = Training(**terms, private=SAMPLING)
     features, labels, initial = shadow_data(training)
     data(features)
-    weights = train_heads(features, labels, training, torch.Generator().manual_seed(8), initial)
-    explicit = dp_sgd_with_explicit_noise(features, labels, training, initial, seed=8)
+    generator = torch.Generator(device).manual_seed(8)
+    weights = train_heads(features.to(device), labels, training, generator, initial.to(device)).cpu()
+    explicit = dp_sgd_with_explicit_noise(features, labels, training, initial, 8, device)
     assert (weights - explicit).abs().max() <= 1e-5
 
 
@@ -114,7 +117,7 @@ def test_more_images_than_features():
     training = Training(**MNIST, private=SAMPLING)
     features, labels, initial = shadow_data(training, inputs=4)
     weights = train_heads(features, labels, training, torch.Generator().manual_seed(8), initial)
-    assert (weights - dp_sgd_with_explicit_noise(features, labels, training, initial, seed=8)).abs().max() <= 1e-5
+    assert (weights - dp_sgd_with_explicit_noise(features, labels, training, initial, 8, "cpu")).abs().max() <= 1e-5
 
 
 def test_semidefinite_cholesky_of_a_rank_three_matrix():
