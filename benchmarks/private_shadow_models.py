@@ -4,6 +4,16 @@
 
 They take turns in one run; the ratio is the median over rounds of the paired times. With --law the first configuration
 trains 2,000 models either way on one set and two-sample tests compare them (minutes, nearly all of them Opacus').
+
+Measured on one core of an AMD EPYC (AVX-512, other work beside it), torch 2.15, Opacus 1.6, medians of 5 rounds:
+
+                 Opacus ms   ours ms   models/s   ratio
+    MNIST N=10       57       0.172      5,800     335
+    MNIST N=40      102       0.696      1,400     139
+    CIFAR N=10      104       0.414      2,400     247
+    CIFAR N=40      250       1.468        680     164
+
+--law, 2,000 models each: least p of nine kinds of statistic, corrected for their number, 0.21 (clipped fraction 0.35).
 """
 
 import argparse
@@ -39,7 +49,7 @@ CONFIGURATIONS = {  # features, images a set, models timed at once, training
 def measure(inputs: int, samples: int, models: int, training: Training) -> dict[str, float]:
     """Medians over rounds: seconds a model of either way, and their ratio."""
     features = torch.randn(IMAGES, inputs).relu_()
-    indices, labels = training_sets(features, samples, models, training.classes)
+    indices, labels = training_sets(torch.arange(IMAGES), samples, models, training.classes)
     referee = training.model_copy(update={"engine": "opacus"})
     generator = torch.Generator().manual_seed(0)
     few = slice(OPACUS_MODELS)

@@ -15,6 +15,9 @@ from pipeline.shadow.descent import Descent, shrinkage
 from pipeline.shadow.loss import Targets
 from pipeline.shadow.settings import Training
 
+UNSTABLE = 20.0
+"""Learning rate times curvature beyond which rounding is blown up so much that sample space needs float64."""
+
 
 def gram_matrix(features: Tensor) -> Tensor:
     """X' X'ᵀ (M, N, N) of features (M, N, D), the constant input of the bias included."""
@@ -29,9 +32,11 @@ def train_gram(features: Tensor, targets: Targets, parameters: list[Tensor], tra
     samples = features.shape[1]
     batches = fixed_batches(samples, training.batch_size)
     weight, bias, *upper = parameters
+    precision = sample_space_precision(features, training)
+    gram = gram_matrix(features.to(precision))
+    initial = heads.affine(weight.to(precision), bias.to(precision), features.to(precision).mT)
+    upper, targets = [parameter.to(precision) for parameter in upper], targets.to(precision)
 
-    gram = gram_matrix(features)
-    initial = heads.affine(weight, bias, features.mT)
     problems = [(initial[..., rows], gram[..., rows].contiguous(), targets[..., rows]) for rows in batches]
     coefficients = torch.zeros_like(initial)
     descent = Descent(training)
@@ -45,8 +50,21 @@ def train_gram(features: Tensor, targets: Targets, parameters: list[Tensor], tra
         gradient = spread(heads.backward(slope, activations, upper), batches[part], samples)
         descent.step([coefficients, *upper], [gradient, *heads.upper_gradients(slope, activations, upper)])
 
-    weight.baddbmm_(coefficients, features, beta=factors[-1])
+    weight.baddbmm_(coefficients.to(weight.dtype), features, beta=factors[-1])
     bias.mul_(factors[-1]).add_(coefficients.sum(2))
+    for parameter, trained in zip(parameters[2:], upper, strict=True):
+        parameter.copy_(trained)
+
+
+def sample_space_precision(features: Tensor, training: Training) -> torch.dtype:
+    """float64 where some set's descent is far from stable, else that of the features.
+
+    Cross-entropy's descent is stable while lr·λ/N < 4, λ the largest eigenvalue of G'. Features after a ReLU all point
+    one way, so λ/N is close to, and never below, the mean entry of G': the squared length of the mean x'. Real features
+    with lr·λ/N near 200 make the last bit of float32 grow to 1e-4.
+    """
+    curvature = features.mean(1).square().sum(1).max().item() + 1
+    return torch.float64 if training.learning_rate * curvature > UNSTABLE else features.dtype
 
 
 def spread(part: Tensor, rows: slice, samples: int) -> Tensor:

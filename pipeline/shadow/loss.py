@@ -30,6 +30,9 @@ class Targets:
         """Some of the models or samples, by an index of the shape (M, ·, N)."""
         return Targets(self.goal[chosen], None if self.scale is None else self.scale[chosen])
 
+    def to(self, dtype: torch.dtype) -> "Targets":
+        return Targets(self.goal.to(dtype), None if self.scale is None else self.scale.to(dtype))
+
     def slope(self, logits: Tensor) -> Tensor:
         """∂(cross-entropy of each sample)/∂logits (M, K, N)."""
         if self.scale is None:

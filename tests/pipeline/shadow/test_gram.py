@@ -96,6 +96,19 @@ def test_duplicate_images_and_constant_features(head, value):
     assert (weights - torch.stack(plain)).abs().max() <= 1e-6
 
 
+def test_unstable_descent_is_exact_where_a_float32_loop_is_not():
+    """Features as long and as alike as a real backbone's, lr·λ/N near 180: rounding grows, in the plain loop as well."""
+    training = Training(**MNIST, epochs=32)
+    features, labels, initial = shadow_data(training, 256, 1)
+    features = 5 * features + 10 * features[0, 0]
+    weights = train_heads(features, labels, training, torch.Generator(), initial)
+    sets = list(zip(features, labels, initial, strict=True))
+    single = torch.stack([train_plainly(*one, training, start) for *one, start in sets])
+    exact = torch.stack([train_plainly(x.double(), y, training, start.double()) for x, y, start in sets])
+    assert (weights - exact).abs().max() <= 1e-6
+    assert (single - exact).abs().max() > 1e-4
+
+
 def test_float64_on_request():
     training = Training(**MNIST, epochs=32, dtype="float64")
     features, labels, initial = shadow_data(training, 64, 1)
