@@ -97,7 +97,7 @@ def test_duplicate_images_and_constant_features(head, value):
 
 
 def test_unstable_descent_is_exact_where_a_float32_loop_is_not():
-    """Features as long and as alike as a real backbone's, lr·λ/N near 180: rounding grows, in the plain loop as well."""
+    """Features as long and alike as a real backbone's, lr·λ/N near 180: rounding grows, in the plain loop too."""
     training = Training(**MNIST, epochs=32)
     features, labels, initial = shadow_data(training, 256, 1)
     features = 5 * features + 10 * features[0, 0]
