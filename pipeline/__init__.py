@@ -1,1 +1,15 @@
 """The science and the file format. Knows no stage and no scheduler."""
+
+import os
+from pathlib import Path
+
+# Threads that wait for work should sleep: spinning, two of them on a shared machine make a training step ten times as
+# long. OpenMP reads this once, when torch is loaded, which is after this line.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def located(path: str | Path) -> Path:
+    """Relative paths of an experiment are taken from the checkout, whatever directory a command runs in."""
+    return ROOT / Path(path).expanduser()

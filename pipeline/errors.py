@@ -2,8 +2,8 @@
 
 
 class UserError(Exception):
-    """A mistake in what was asked (configuration, arguments, data): says where, what is valid and what to do. Exit 2."""
+    """A mistake in what was asked (configuration, arguments, data): says where and what is valid. Exit code 2."""
 
 
 class Failure(Exception):
-    """Work that was rightly asked for and could not be done: says what is kept and how to go on. Exit 1."""
+    """Work that was rightly asked for and could not be done: says what is kept and how to go on. Exit code 1."""

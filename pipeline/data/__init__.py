@@ -1,0 +1,1 @@
+"""Data sets as (images, labels), and the permutations that deal them to shadow models."""

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from pipeline.data.settings import DataSet
 from pipeline.settings import Settings
 
 Optimizer = Literal[
@@ -103,6 +104,7 @@ class ShadowModels(Settings):
     """Permutation seeds deal the training split into disjoint balanced sets; each set trains one head."""
 
     class_size: PositiveInt
+    data: DataSet | None = Field(default=None, description="another data set with random labels: out of distribution")
     seeds: PositiveInt
     models_per_seed: PositiveInt
     test_models: PositiveInt

@@ -1,0 +1,221 @@
+"""The experiment: one YAML file that fixes everything a result depends on.
+
+`extends:` names a file (or several, later ones win) whose keys are taken over first; mappings merge, all else is
+replaced. `--set a.b=c` changes one key, with `c` read as YAML. Whatever is unknown or of the wrong type is refused in
+one line that names file, key and valid choices.
+"""
+
+import difflib
+import os
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, PositiveFloat, ValidationError, model_validator
+
+from pipeline import ROOT, located
+from pipeline.data.settings import DataSet, Task
+from pipeline.errors import UserError
+from pipeline.evaluation.settings import Evaluation
+from pipeline.networks.settings import Backbone, Pretrain
+from pipeline.reconstruction.settings import Reconstructor
+from pipeline.settings import Settings
+from pipeline.shadow.settings import ShadowModels
+
+
+class Paths(Settings):
+    """Where things lie; results never depend on it. `data`: none = the folder that RECON_DATA names, else data/."""
+
+    runs: str = "runs"
+    features: str = "deep_features_data"
+    models: str = "models_pretrained"
+    data: str | None = None
+
+    @property
+    def data_root(self) -> Path:
+        return located(self.data or os.environ.get("RECON_DATA") or "data")
+
+
+class ResourceChanges(Settings):
+    """What an experiment says differently from a stage's own defaults."""
+
+    device: Literal["cpu", "gpu"] | None = None
+    memory_gb: PositiveFloat | None = None
+    seconds_per_shard: PositiveFloat | None = None
+
+
+class Experiment(Settings):
+    """One experiment. A part that is absent means that the stages which need it have nothing to do."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    source: str = Field(description="the file it was read from")
+    overrides: tuple[str, ...] = ()
+    seed: int = 0
+    paths: Paths = Paths()
+    resources: dict[str, ResourceChanges] = Field(default_factory=dict)
+
+    data: DataSet | None = None
+    task: Task = Task()
+    backbone: Backbone | None = None
+    pretrain: Pretrain | None = None
+    shadow_models: ShadowModels | None = None
+    reconstructor: Reconstructor | None = None
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _parts_fit(self):
+        if self.shadow_models:
+            if not (self.data and self.backbone):
+                raise ValueError("shadow_models needs the parts data and backbone")
+            logits = self.shadow_models.training.classes
+            if (logits == 1) != (self.task.kind != "multiclass"):
+                raise ValueError(
+                    f"task.kind is {self.task.kind} but shadow_models.training.classes is {logits}; "
+                    "binary and identity tasks have 1 logit, multiclass has one per class"
+                )
+        if self.backbone and not self.backbone.weights and not self.pretrain:
+            raise ValueError("backbone.weights names no file and there is no pretrain part to make one")
+        if self.reconstructor and not self.shadow_models:
+            raise ValueError("reconstructor needs the part shadow_models")
+        return self
+
+    @property
+    def run_directory(self) -> Path:
+        return located(self.paths.runs) / self.name
+
+    @property
+    def arguments(self) -> str:
+        """CONFIG and its overrides as they are typed after a command."""
+        return " ".join([self.source, *(f"--set {override}" for override in self.overrides)])
+
+
+def load(config: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read, merge, override and validate an experiment; raises UserError with one line for any mistake."""
+    path = _find(config)
+    layers = _layers(path, ())
+    for override in overrides:
+        layers.append((f"--set {override}", _parse_override(override)))
+    merged: dict[str, Any] = {}
+    for _, layer in layers:
+        merged = _merge(merged, layer)
+    if reserved := {"source", "overrides"} & merged.keys():
+        raise UserError(f"{path.name}: the key {reserved.pop()} is set by the program; remove it")
+    shown = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    try:
+        return Experiment.model_validate({"name": path.stem, **merged, "source": shown, "overrides": tuple(overrides)})
+    except ValidationError as error:
+        raise UserError(_explain(error, layers, shown)) from None
+
+
+def _find(config: str | Path) -> Path:
+    candidates = [Path(config), located(config), ROOT / "config_data" / f"{config}.yml"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    known = ", ".join(sorted(file.stem for file in (ROOT / "config_data").glob("*.yml")))
+    raise UserError(f"{config}: no such experiment file; in config_data/ there are: {known}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's floats: 1e-5 is a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(), _Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: an experiment is a mapping of keys, not a {type(content).__name__}")
+    return content
+
+
+def _layers(path: Path, chain: tuple[Path, ...]) -> list[tuple[str, dict[str, Any]]]:
+    """(source, mapping) of everything that `path` extends, then of itself."""
+    if path in chain:
+        raise UserError(f"{path}: extends itself through {' → '.join(file.name for file in chain)}")
+    content = _read_yaml(path)
+    parents = content.pop("extends", [])
+    layers = []
+    for parent in [parents] if isinstance(parents, str) else parents:
+        file = path.parent / parent
+        if not file.is_file():
+            raise UserError(f"{path}: extends {parent}, but {file} does not exist")
+        layers += _layers(file.resolve(), (*chain, path))
+    return [*layers, (path.name, content)]
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override}: write it as key.of.the.experiment=value")
+    try:
+        nested: Any = yaml.load(value, _Loader)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value cannot be read as YAML") from None
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return nested
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+# ------------------------------------------------------------------------------------------- mistakes, in one line
+
+
+def _explain(error: ValidationError, layers: list[tuple[str, dict[str, Any]]], shown: str) -> str:
+    first, *others = error.errors(include_url=False)
+    place = first["loc"]
+    key = ".".join(str(part) for part in place)
+    where = next((source for source, layer in reversed(layers) if _has(layer, place)), shown)
+    more = f" (and {len(others)} more)" if others else ""
+    if first["type"] == "extra_forbidden":
+        valid = _fields_at(Experiment, place[:-1])
+        close = difflib.get_close_matches(str(place[-1]), valid, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{where}: unknown key {key}{hint} Valid keys here: {', '.join(valid)}{more}"
+    if first["type"] == "missing":
+        return f"{where}: {key} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    given = "" if isinstance(first["input"], dict | BaseModel) else f", not {first['input']!r}"
+    return f"{where}: {key + ' ' if key else ''}{message}{given}{more}"
+
+
+def _has(layer: Any, place: Sequence[str | int]) -> bool:
+    for part in place:
+        try:
+            layer = layer[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return bool(place)
+
+
+def _fields_at(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
+    for part in place:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation) or model
+    return [name for name in model.model_fields if name not in ("source", "overrides")]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The settings class inside an annotation such as `tuple[Phase, ...] | None`."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)

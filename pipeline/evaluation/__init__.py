@@ -1,0 +1,1 @@
+"""Scores of reconstructions, the laws they are compared with, and the rates and pictures drawn from them."""

@@ -1,0 +1,69 @@
+"""The frozen network that turns images into features, and how it is pre-trained: `backbone:` and `pretrain:`."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, Strict
+
+from pipeline import located
+from pipeline.data.settings import DataSet
+from pipeline.errors import UserError
+from pipeline.settings import Settings
+
+FEATURES = {"vgg_tiny": 256, "efficientnet_b0": 1280, "wide_resnet50_2": 2048}
+
+
+class Backbone(Settings):
+    """`weights`: a file that `pretrain --export` wrote; none = the `pretrain` stage makes them."""
+
+    name: Literal["vgg_tiny", "efficientnet_b0", "wide_resnet50_2"]
+    weights: str | None = None
+
+    @property
+    def features(self) -> int:
+        return FEATURES[self.name]
+
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights file, by which results know it."""
+        return _digest_of(located(self.weights))
+
+
+@cache
+def _digest_of(path: Path) -> str:
+    if not path.is_file():
+        raise UserError(f"backbone.weights: {path} does not exist; remove the key to pre-train the backbone instead")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Phase(Settings):
+    """One stretch of Adam: the new top alone, or everything (batch normalisation stays frozen)."""
+
+    train: Literal["head", "all"]
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    batch_size: PositiveInt
+    weight_decay: float = Field(default=0.0, ge=0)
+
+
+class Augmentation(Settings):
+    """Random affine maps: rotation (degrees), isotropic scale, shear (degrees); and a mirror."""
+
+    degrees: float = Field(default=0.0, ge=0)
+    scale: Annotated[tuple[float, float], Strict(False)] = (1.0, 1.0)
+    shear: float = Field(default=0.0, ge=0)
+    flip: bool = False
+
+
+class Pretrain(Settings):
+    """`initial_weights`: random, torchvision's imagenet, or a file in torchvision's layout."""
+
+    data: DataSet
+    initial_weights: str = "random"
+    phases: Annotated[tuple[Phase, ...], Strict(False)] = Field(min_length=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    augmentation: Augmentation = Augmentation()
+    seed: int = 0
+    threads: PositiveInt = 2

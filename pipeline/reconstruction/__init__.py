@@ -1,0 +1,1 @@
+"""The reconstructor: its loss, its training loop and its stream of shadow models."""

@@ -1,0 +1,114 @@
+"""Experiments: what extends what, and one line for every mistake."""
+
+import pytest
+import yaml
+
+from pipeline import ROOT
+from pipeline.config import load
+from pipeline.errors import UserError
+
+CONFIGS = sorted(file.stem for file in (ROOT / "config_data").glob("*.yml"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_shipped_experiment_is_valid(name):
+    assert load(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "class_size", "shadows", "victims", "rate", "epochs", "decay", "std"),
+    [
+        ("mnist_n10", 1, 500 * 5120, 892, 0.01, 32, 1e-5, 0.002),
+        ("mnist_n40", 4, 2000 * 1280, 223, 0.01, 50, 1e-5, 0.002),
+        ("mnist_binary", 1, 500 * 5120, 892, 0.1, 32, 1e-4, 0.002),
+        ("cifar10_n10", 1, 512 * 5000, 1000, 0.01, 48, 1e-4, 0.0002),
+        ("cifar10_n40", 4, 2048 * 1250, 250, 0.01, 78, 1e-4, 0.0002),
+        ("cifar10_binary", 1, 512 * 5000, 1000, 0.05, 48, 1e-4, 0.0002),
+        ("celeba_n10", 1, 125 * 20480, 10240, 0.02, 100, 0.01, 0.0002),
+        ("celeba_n40", 4, 125 * 20480, 10240, 0.02, 100, 0.01, 0.0002),
+    ],
+)
+def test_published_hyper_parameters(name, class_size, shadows, victims, rate, epochs, decay, std):
+    shadow = load(name).shadow_models
+    training = shadow.training
+    assert shadow.class_size == class_size
+    assert shadow.seeds * shadow.models_per_seed == shadows
+    assert shadow.test_models == victims
+    assert (training.learning_rate, training.epochs) == (rate, epochs)
+    assert (training.weight_decay, training.init_std) == (decay, std)
+
+
+def test_extends_merges_mappings_and_replaces_the_rest(tmp_path):
+    (tmp_path / "base.yml").write_text(
+        (ROOT / "config_data" / "demo.yml")
+        .read_text()
+        .replace("extends: mnist_n10.yml", f"extends: {ROOT / 'config_data' / 'mnist_n10.yml'}")
+    )
+    (tmp_path / "mine.yml").write_text("extends: base.yml\nreconstructor: {modes: [unconditional], width: 8}\n")
+    mine = load(tmp_path / "mine.yml")
+    assert mine.name == "mine"
+    assert mine.reconstructor.modes == ("unconditional",)
+    assert (mine.reconstructor.width, mine.reconstructor.batch_size) == (8, load("demo").reconstructor.batch_size)
+
+
+def test_a_file_that_extends_itself_is_refused(tmp_path):
+    (tmp_path / "a.yml").write_text("extends: b.yml\n")
+    (tmp_path / "b.yml").write_text("extends: a.yml\n")
+    with pytest.raises(UserError, match="extends itself"):
+        load(tmp_path / "a.yml")
+
+
+def test_overrides_are_yaml_and_come_last():
+    changed = load("demo", ["reconstructor.learning_rate=1e-5", "reconstructor.modes=[conditional, unconditional]"])
+    assert changed.reconstructor.learning_rate == 1e-5
+    assert changed.reconstructor.modes == ("conditional", "unconditional")
+    assert "--set reconstructor.learning_rate=1e-5" in changed.arguments
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("reconstructor.learning_rat=1", r"reconstructor.learning_rat; did you mean learning_rate\?.*batch_size"),
+        ("sead=1", r"unknown key sead; did you mean seed\?"),
+        ("shadow_models.class_size=0", r"shadow_models.class_size should be greater than 0, not 0"),
+        ("shadow_models.class_size=two", r"shadow_models.class_size should be a valid integer, not 'two'"),
+        ("shadow_models.seeds=true", r"shadow_models.seeds should be a valid integer"),
+        ("data.name=mnits", r"data.name should be .*'mnist'.*not 'mnits'"),
+        ("shadow_models.training.classes=1", r"task.kind is multiclass but .*classes is 1"),
+        ("data.path=/tmp/x", r"path belongs to `name: folder` and `name: npz`"),
+        ("backbone.weights=null", r"backbone.weights names no file and there is no pretrain part"),
+        ("shadow_models.training.private={clip_norm: 1.0, sample_rate: 0.5, steps: 3}", r"noise_multiplier"),
+        ("novalue", r"key.of.the.experiment=value"),
+        ("source=x", r"set by the program"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_file_key_and_choices(override, said):
+    overrides = ["pretrain=null"] * override.startswith("backbone") + [override]
+    with pytest.raises(UserError, match=said) as caught:
+        load("demo", overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_file_that_holds_the_mistake_is_named(tmp_path):
+    parent = yaml.safe_load((ROOT / "config_data" / "mnist_n10.yml").read_text())
+    parent["shadow_models"]["sedes"] = 3
+    (tmp_path / "parent.yml").write_text(yaml.safe_dump(parent))
+    (tmp_path / "child.yml").write_text("extends: parent.yml\nseed: 1\n")
+    with pytest.raises(UserError, match=r"^parent.yml: unknown key shadow_models.sedes"):
+        load(tmp_path / "child.yml")
+
+
+def test_an_unknown_experiment_lists_the_known_ones():
+    with pytest.raises(UserError, match=r"cifar10_n10.*demo.*mnist_n10"):
+        load("mnist_n11")
+
+
+def test_a_file_that_is_not_yaml_is_refused(tmp_path):
+    (tmp_path / "broken.yml").write_text("a: [1, 2")
+    with pytest.raises(UserError, match=r"broken.yml: cannot be read as YAML"):
+        load(tmp_path / "broken.yml")
+
+
+def test_settings_are_frozen():
+    with pytest.raises(Exception, match="frozen"):
+        load("demo").seed = 3
