@@ -1,0 +1,187 @@
+"""Readers: every data set as one `ImageSource`, read with torchvision's own readers wherever it has one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision import datasets
+from torchvision.datasets.mnist import read_image_file, read_label_file
+from torchvision.transforms import functional
+
+from pipeline import located
+from pipeline.data.settings import DataSet
+from pipeline.errors import UserError
+
+Split = Literal["train", "test"]
+FOLDER_SIDE = 256
+EMNIST_BALANCED_LETTERS = np.array([*range(26), 0, 1, 3, 4, 5, 6, 7, 13, 16, 17, 19])
+"""Letter (0 = A) of each class 10…46 of EMNIST balanced: 26 capitals, then the small letters that look different."""
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A split of a data set: `labels` (n,) int64 from 0, and `read(indices) -> (b, C, H, W)` uint8.
+
+    `attributes` (n, A) uint8 are further yes-or-no labels, where the data have them (CelebA's 40).
+    """
+
+    labels: np.ndarray
+    read: Callable[[np.ndarray], torch.Tensor]
+    attributes: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    """Open a split of `dataset` under `root`; raises UserError naming the file, the place and the cure."""
+    try:
+        return _READERS[dataset.name](dataset, split, root)
+    except UserError:
+        raise
+    except Exception as error:
+        where, cure = _whereabouts(dataset, root)
+        raise UserError(
+            f"{dataset.name} is missing or damaged: looked for {where} ({_first_line(error)}); {cure}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+_FILES = {
+    "mnist": "MNIST/raw/*-ubyte",
+    "emnist_letters": "EMNIST/raw/emnist-letters-*-ubyte",
+    "emnist_letters_part": "EMNIST_balanced_test_part/emnist-balanced-test-part-*-ubyte",
+    "cifar10": "cifar-10-batches-py/",
+    "cifar100": "cifar-100-python/",
+    "celeba": "celeba/ (img_align_celeba/ and its four .txt lists)",
+}
+_FETCH = {
+    "mnist": "MNIST({root!r}, download=True)",
+    "emnist_letters": "EMNIST({root!r}, 'letters', download=True)",
+    "cifar10": "CIFAR10({root!r}, download=True)",
+    "cifar100": "CIFAR100({root!r}, download=True)",
+    "celeba": "CelebA({root!r}, 'all', download=True)",
+}
+
+
+def _whereabouts(dataset: DataSet, root: Path) -> tuple[str, str]:
+    if dataset.path:
+        return str(located(dataset.path)), "see the README, “Your own images”, for what it must hold"
+    cure = "set RECON_DATA or paths.data to the folder that holds it"
+    if dataset.name in _FETCH:
+        call = _FETCH[dataset.name].format(root=str(root))
+        cure += f', or fetch it: python -c "from torchvision.datasets import *; {call}"'
+    return str(root / _FILES.get(dataset.name, "")), cure
+
+
+# ----------------------------------------------------------------------------------------------- arrays in memory
+
+
+def _from_array(images: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> ImageSource:
+    """`images` (n, H, W) or (n, H, W, C) uint8."""
+    images, labels = torch.as_tensor(images), np.asarray(labels, dtype=np.int64)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.dtype != torch.uint8 or labels.shape != images.shape[:1] or not len(labels):
+        raise ValueError(
+            f"images {tuple(images.shape)} {images.dtype} with labels {labels.shape}; "
+            "expected (n, H, W[, C]) uint8 with (n,) labels"
+        )
+    if labels.min() < 0:
+        raise ValueError("labels must be 0 or more")
+    images = images.permute(0, 3, 1, 2)
+    return ImageSource(labels, lambda indices: images[torch.as_tensor(indices)].contiguous())
+
+
+def _mnist_digits(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    return _from_npz(Path(__file__).with_name("mnist_digits.npz"), split)
+
+
+def _npz(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    return _from_npz(located(dataset.path), split)
+
+
+def _from_npz(path: Path, split: Split) -> ImageSource:
+    with np.load(path, allow_pickle=False) as file:
+        return _from_array(file[f"{split}_images"], file[f"{split}_labels"])
+
+
+def _mnist(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    mnist = datasets.MNIST(root, train=split == "train")
+    return _from_array(mnist.data, mnist.targets)
+
+
+def _emnist_letters(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    letters = datasets.EMNIST(root, "letters", train=split == "train")
+    return _from_array(letters.data.transpose(1, 2), letters.targets - 1)
+
+
+def _emnist_letters_part(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    """The letters among the first 14,246 images of EMNIST balanced test; every tenth of them is held out as test."""
+    stem = root / "EMNIST_balanced_test_part" / "emnist-balanced-test-part"
+    images = read_image_file(f"{stem}-images-idx3-ubyte").transpose(1, 2)
+    labels = read_label_file(f"{stem}-labels-idx1-ubyte").numpy()
+    letters = np.flatnonzero(labels >= 10)
+    held_out = np.arange(len(letters)) % 10 == 9
+    letters = letters[held_out if split == "test" else ~held_out]
+    return _from_array(images[letters], EMNIST_BALANCED_LETTERS[labels[letters] - 10])
+
+
+def _cifar10(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    cifar = datasets.CIFAR10(root, train=split == "train")
+    return _from_array(cifar.data, cifar.targets)
+
+
+def _cifar100(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    cifar = datasets.CIFAR100(root, train=split == "train")
+    return _from_array(cifar.data, cifar.targets)
+
+
+# ------------------------------------------------------------------------------------------------- files on disk
+
+
+def _celeba(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    """Identities of torchvision's train and valid splits are ours to train on; its test identities are held out."""
+    parts = [datasets.CelebA(root, part) for part in (("train", "valid") if split == "train" else ("test",))]
+    files = [Path(part.root) / part.base_folder / "img_align_celeba" / name for part in parts for name in part.filename]
+    identities = torch.cat([part.identity for part in parts]).flatten().numpy()
+    attributes = torch.cat([part.attr for part in parts]).numpy().astype(np.uint8)
+    labels = np.unique(identities, return_inverse=True)[1].astype(np.int64)
+    return ImageSource(labels, lambda indices: torch.stack([_decode(files[i]) for i in indices]), attributes)
+
+
+def _folder(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    """`path/{train,test}/<class>/<image>`, centre-cropped to a square of 256 pixels as it is read."""
+    folder = datasets.ImageFolder(located(dataset.path) / split)
+    files, labels = zip(*folder.samples, strict=True)
+
+    def square(file: str) -> torch.Tensor:
+        image = functional.resize(_decode(file), FOLDER_SIDE, antialias=True)
+        return functional.center_crop(image, [FOLDER_SIDE, FOLDER_SIDE])
+
+    return ImageSource(np.array(labels, np.int64), lambda indices: torch.stack([square(files[i]) for i in indices]))
+
+
+def _decode(file: str | Path) -> torch.Tensor:
+    with Image.open(file) as image:
+        return functional.pil_to_tensor(image.convert("RGB"))
+
+
+_READERS: dict[str, Callable[[DataSet, Split, Path], ImageSource]] = {
+    "mnist_digits": _mnist_digits,
+    "mnist": _mnist,
+    "emnist_letters": _emnist_letters,
+    "emnist_letters_part": _emnist_letters_part,
+    "cifar10": _cifar10,
+    "cifar100": _cifar100,
+    "celeba": _celeba,
+    "folder": _folder,
+    "npz": _npz,
+}

@@ -1,0 +1,27 @@
+"""What one shard's shadow models are trained on, for each kind of task."""
+
+import numpy as np
+
+from pipeline.data.deal import deal, deal_identities, random_labels
+from pipeline.data.settings import Task
+
+OUT_OF_DISTRIBUTION_CLASSES = 10
+
+
+def training_sets(
+    labels: np.ndarray, task: Task, class_size: int, models: int, seed: int, *, foreign: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image indices (M, N) int32, class after class, and the labels (M, N) uint8 that the heads learn.
+
+    Sets are dealt by the data's own classes, or by balanced random ones when the images are `foreign` (out of
+    distribution); a binary head learns whether the class is a positive one. An identity's photos come first.
+    Raises UserError when the data deal fewer models.
+    """
+    if task.kind == "identity":
+        indices, learnt = deal_identities(labels, class_size, models, seed)
+        return indices, learnt.astype(np.uint8)
+    if foreign:
+        labels = random_labels(len(labels), OUT_OF_DISTRIBUTION_CLASSES, seed)
+    indices = deal(labels, class_size, models, seed)
+    dealt = labels[indices]
+    return indices, (np.isin(dealt, task.positive) if task.kind == "binary" else dealt).astype(np.uint8)

@@ -1,0 +1,55 @@
+"""What tests share: small images and the smallest experiment that goes through every stage."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import Experiment, load
+
+TINY = (
+    "shadow_models.seeds=3",
+    "shadow_models.models_per_seed=64",
+    "shadow_models.test_models=16",
+    "reconstructor.width=2",
+    "reconstructor.steps=12",
+    "reconstructor.batch_size=16",
+    "reconstructor.validate_every=6",
+    "reconstructor.threads=1",
+    "evaluation.bootstraps=20",
+    "evaluation.sheet_victims=2",
+)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Makes the demo with a handful of models and steps, in a run directory of the test's own."""
+
+    def make(*overrides: str, config: str = "demo") -> Experiment:
+        places = [f"paths.runs={tmp_path / 'runs'}", f"paths.features={tmp_path / 'features'}"]
+        return load(config, [*TINY, *places, *overrides])
+
+    return make
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder with the real data sets; tests that need it are skipped where it is not given."""
+    root = os.environ.get("RECON_DATA")
+    if not root:
+        pytest.skip("RECON_DATA names no folder with real data sets")
+    return Path(root)
+
+
+@pytest.fixture
+def npz_file(tmp_path) -> Path:
+    """A user's own images: 3 classes of 8×8 colour."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "own.npz"
+    parts = {}
+    for split, count in (("train", 60), ("test", 30)):
+        parts[f"{split}_images"] = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+        parts[f"{split}_labels"] = np.arange(count) % 3
+    np.savez(path, **parts)
+    return path
