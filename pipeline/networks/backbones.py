@@ -1,0 +1,114 @@
+"""The networks that turn images into features: what they are fed, how they are built and where weights come from."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchvision import models
+from torchvision.transforms import InterpolationMode, functional
+
+from pipeline import located
+from pipeline.data.sources import ImageSource
+from pipeline.errors import UserError
+from pipeline.networks.settings import FEATURES
+from pipeline.networks.vgg_tiny import VGGTiny
+
+FEATURE_BATCH = 256
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_WEIGHTS = {
+    "efficientnet_b0": models.EfficientNet_B0_Weights.IMAGENET1K_V1,
+    "wide_resnet50_2": models.Wide_ResNet50_2_Weights.IMAGENET1K_V2,
+}
+
+
+class Classifier(nn.Module):
+    """`body`: images → features (B, D); `top`: dropout and one linear layer → logits (B, classes)."""
+
+    def __init__(self, name: str, classes: int, dropout: float = 0.0):
+        super().__init__()
+        self.name = name
+        self.body = VGGTiny() if name == "vgg_tiny" else _without_top(models.get_model(name))
+        self.top = nn.Sequential(nn.Dropout(dropout), nn.Linear(FEATURES[name], classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.top(self.body(images))
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Batch normalisation stays in evaluation mode while everything else trains."""
+        super().train(mode)
+        for layer in self.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
+        return self
+
+
+def _without_top(network: nn.Module) -> nn.Module:
+    top = "classifier" if hasattr(network, "classifier") else "fc"
+    setattr(network, top, nn.Identity())
+    return network
+
+
+def preprocess(name: str, images: torch.Tensor) -> torch.Tensor:
+    """Bytes (B, C, H, W) → what the backbone is fed.
+
+    VGG-tiny: one channel of 32×32 in [-1, 1]. The ImageNet backbones: three channels of 224×224, ImageNet's mean and
+    deviation; small images are scaled up bicubically, larger ones to a short side of 232 and cropped to the centre.
+    """
+    if name == "vgg_tiny":
+        grey = images if images.shape[1] == 1 else functional.rgb_to_grayscale(images)
+        return functional.resize(grey, [32, 32], antialias=True).float().div(127.5).sub(1)
+    scaled = images.float().div(255)
+    scaled = scaled.expand(-1, 3, -1, -1)
+    if min(images.shape[-2:]) < 100:
+        scaled = functional.resize(scaled, [224, 224], InterpolationMode.BICUBIC, antialias=True)
+    else:
+        scaled = functional.center_crop(functional.resize(scaled, 232, antialias=True), [224, 224])
+    return functional.normalize(scaled, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def load_initial_weights(classifier: Classifier, source: str) -> None:
+    """`imagenet` (torchvision's cache, or fetched), or a file with a state dict in torchvision's layout."""
+    if source == "random":
+        return
+    if source == "imagenet" and classifier.name not in IMAGENET_WEIGHTS:
+        raise UserError(f"pretrain.initial_weights: there are no ImageNet weights for {classifier.name}; use random")
+    try:
+        if source == "imagenet":
+            state = IMAGENET_WEIGHTS[classifier.name].get_state_dict(check_hash=True)
+        else:
+            state = torch.load(located(source), map_location="cpu", weights_only=True)
+        state = {key: value for key, value in state.items() if not key.startswith(("fc.", "classifier."))}
+        classifier.body.load_state_dict(state)
+    except Exception as error:  # torch.load fails on a foreign file in many ways
+        cached = Path(torch.hub.get_dir()) / "checkpoints"
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"pretrain.initial_weights={source}: weights of {classifier.name} not to be had ({reason}); put "
+            f"torchvision's file into {cached}, or name a file with its state dict"
+        ) from error
+
+
+def load_trained_weights(classifier: Classifier, state: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Take the body's weights from the state dict of a pre-trained classifier; raises UserError naming `origin`."""
+    body = {key.removeprefix("body."): value for key, value in state.items() if key.startswith("body.")}
+    try:
+        classifier.body.load_state_dict(body)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{origin} does not hold weights of {classifier.name} ({reason})") from error
+
+
+@torch.no_grad()
+def extract_features(
+    classifier: Classifier, source: ImageSource, progress: Callable[[int, int, str], None]
+) -> torch.Tensor:
+    """(n, D) float32 on the CPU: the body's output for every image of `source`, in its order."""
+    device = next(classifier.parameters()).device
+    classifier.eval()
+    blocks = []
+    for block in torch.arange(len(source)).split(FEATURE_BATCH):
+        images = preprocess(classifier.name, source.read(block.numpy()).to(device))
+        blocks.append(classifier.body(images).cpu())
+        progress(int(block[-1]) + 1, len(source), "images")
+    return torch.cat(blocks)

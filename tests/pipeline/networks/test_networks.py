@@ -1,0 +1,128 @@
+"""Backbones, augmentation and the reconstructor, held against their descriptions."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pipeline.errors import UserError
+from pipeline.networks.augmentation import augment
+from pipeline.networks.backbones import Classifier, load_initial_weights, load_trained_weights, preprocess
+from pipeline.networks.reconstructor import Reconstructor, initialise
+from pipeline.networks.settings import FEATURES, Augmentation
+from pipeline.networks.vgg_tiny import VGGTiny
+
+
+def test_vgg_tiny_has_the_published_layers():
+    layers = [tuple(p.shape) for p in VGGTiny().parameters() if p.ndim > 1]
+    assert [shape[:2] for shape in layers] == [
+        (4, 1),
+        (8, 4),
+        (16, 8),
+        (16, 16),
+        (32, 16),
+        (32, 32),
+        (32, 32),
+        (32, 32),
+        (256, 512),
+        (256, 256),
+    ]
+    assert (VGGTiny()(torch.zeros(2, 1, 32, 32)) >= 0).all()
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_every_backbone_makes_the_stated_number_of_features(name):
+    classifier = Classifier(name, classes=7, dropout=0.2).eval()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        assert classifier.body(preprocess(name, images)).shape == (2, FEATURES[name])
+        assert classifier(preprocess(name, images)).shape == (2, 7)
+
+
+def test_batch_normalisation_stays_frozen_while_the_rest_trains():
+    classifier = Classifier("efficientnet_b0", classes=2).train()
+    norms = [layer for layer in classifier.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert norms
+    assert not any(layer.training for layer in norms)
+    assert classifier.top.training
+
+
+def test_weights_in_torchvisions_layout_are_read_from_a_file(tmp_path):
+    from torchvision.models import efficientnet_b0
+
+    torch.manual_seed(0)
+    reference = efficientnet_b0().eval()
+    torch.save(reference.state_dict(), tmp_path / "b0.pth")
+    classifier = Classifier("efficientnet_b0", classes=3).eval()
+    load_initial_weights(classifier, str(tmp_path / "b0.pth"))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = reference.avgpool(reference.features(images)).flatten(1)
+        torch.testing.assert_close(classifier.body(images), expected)
+
+
+@pytest.mark.parametrize("content", [None, b"junk", {"a": torch.zeros(1)}])
+def test_weights_that_cannot_be_had_are_one_line(tmp_path, content):
+    path = tmp_path / "w.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=r"pretrain.initial_weights=.*w.pth.*efficientnet_b0"):
+        load_initial_weights(Classifier("efficientnet_b0", classes=2), str(path))
+
+
+def test_weights_of_another_backbone_are_refused():
+    with pytest.raises(UserError, match="somewhere does not hold weights of vgg_tiny"):
+        load_trained_weights(Classifier("vgg_tiny", 2), {"body.nothing": torch.zeros(1)}, "somewhere")
+
+
+def test_augmentation_by_nothing_changes_nothing_and_a_mirror_mirrors():
+    images = torch.rand(64, 1, 9, 9)
+    generator = torch.Generator().manual_seed(0)
+    assert augment(images, Augmentation(), generator) is images
+    mirrored = augment(images, Augmentation(flip=True), generator)
+    same = (mirrored - images).abs().amax((1, 2, 3)) < 1e-5
+    flipped = (mirrored - images.flip(3)).abs().amax((1, 2, 3)) < 1e-5
+    assert (same ^ flipped).all()
+    assert 16 < same.sum() < 48
+
+
+def test_a_rotation_turns_by_no_more_than_asked():
+    images = torch.zeros(256, 1, 33, 33)
+    images[:, :, 16, 17:] = 1
+    turned = augment(images, Augmentation(degrees=10), torch.Generator().manual_seed(0))
+    rows = torch.arange(33.0)
+    height = (turned[:, 0, :, 30] * rows).sum(1) / turned[:, 0, :, 30].sum(1) - 16
+    angles = torch.rad2deg(torch.atan2(height, torch.tensor(14.0)))
+    assert angles.abs().max() < 11
+    assert angles.max() > 8
+    assert angles.min() < -8
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(32, 3), (64, 4)])
+def test_the_reconstructor_has_the_published_names_and_widths(size, blocks):
+    network = Reconstructor(inputs=12, channels=3, size=size, width=8, classes=10)
+    state = network.state_dict()
+    assert state["convT.weight"].shape == (22, 32, 4, 4)
+    widths = [state[f"model.{k}.conv1.weight"].shape[0] for k in range(blocks)]
+    assert widths == [16, 8, 8, 8][:blocks]
+    assert state["final.2.weight"].shape == (3, 8, 3, 3)
+    images = network(torch.randn(2, 12), torch.tensor([0, 9]))
+    assert images.shape == (2, 3, size, size)
+    assert images.abs().max() < 1
+
+
+def test_the_first_layer_is_a_transposed_convolution_of_z_and_the_one_hot_class():
+    network = Reconstructor(inputs=12, channels=1, size=32, width=4, classes=10).eval()
+    initialise(network, torch.Generator().manual_seed(0))
+    nn.init.normal_(network.convT.bias)
+    z, label = torch.randn(5, 12), torch.tensor([0, 3, 3, 9, 5])
+    column = torch.cat([z, functional.one_hot(label, 10).float()], 1)[:, :, None, None]
+    expected = network.final(network.model(network.convT(column)))
+    torch.testing.assert_close(network(z, label), expected)
+
+
+def test_other_sizes_are_refused():
+    with pytest.raises(ValueError, match="16, 32 or 64"):
+        Reconstructor(inputs=3, channels=1, size=28, width=4)
