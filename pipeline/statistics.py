@@ -3,11 +3,12 @@
 A block is an array of weights (n, P), NumPy or torch, on any device. Sums are float64.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,6 +79,11 @@ class Standardisation:
         if not kept.any():
             raise UserError(f"no weight varies over {moments.count} shadow models: nothing to standardise")
         return cls(kept, moments.mean[kept], deviation[kept])
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], device: torch.device) -> "Standardisation":
+        """From the data sets kept, mean and deviation of a shard."""
+        return cls(*(torch.as_tensor(arrays[name]).to(device) for name in ("kept", "mean", "deviation")))
 
     @property
     def dropped(self) -> int:
