@@ -1,0 +1,1 @@
+"""The page, tables and pictures in which an experiment's results are read."""
