@@ -1,0 +1,89 @@
+"""`python -m stages.<stage> CONFIG`: one stage, here, now."""
+
+import sys
+import time
+
+import click
+from rich.console import Console
+from rich.status import Status
+
+from pipeline.config import load
+from pipeline.errors import Failure, UserError
+from stages.plan import Plan
+from stages.stage import Progress, Stage
+
+LINE_EVERY_SECONDS = 15.0
+
+config_argument = click.argument("config")
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=C", help="Change one key of the experiment; may be repeated."
+)
+device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+
+
+def main(stage: Stage, description: str) -> None:
+    """The command line of one stage. CONFIG is a YAML file, or the name of one in config_data/."""
+
+    @click.command(help=description)
+    @config_argument
+    @click.option("--shard", help="One shard; without it, all that are missing.")
+    @set_option
+    @device_option
+    def command(config: str, shard: str | None, overrides: tuple[str, ...], device: str) -> None:
+        _make(stage, config, shard, overrides, device)
+
+    run_command(command)
+
+
+def _make(stage: Stage, config: str, shard: str | None, overrides: tuple[str, ...], device: str) -> None:
+    plan = Plan(load(config, overrides))
+    names = stage.shards(plan.experiment)
+    if not names:
+        raise UserError(f"{plan.experiment.source}: this experiment has nothing for the stage {stage.name}")
+    if shard is not None and shard not in names:
+        shown = ", ".join(names[:3]) + (f", … {names[-1]}" if len(names) > 3 else "")
+        raise UserError(f"--shard {shard}: {stage.name} has no such shard; there are {len(names)}: {shown}")
+    stage.check(plan.experiment)
+    from stages.execution import make_shard
+
+    console = Console(highlight=False, soft_wrap=True)
+    for name in [shard] if shard else names:
+        with console.status(f"{stage.name} {name}") as line:
+            result = make_shard(plan, stage, name, device, _progress(console, line, f"{stage.name} {name}"))
+        console.print(f"{stage.name} {name}: {'written to' if result else 'done already,'} {plan.path(stage, name)}")
+        for key, value in (result.attributes if result else {}).items():
+            console.print(f"  {key} = {value}")
+
+
+def _progress(console: Console, line: Status, what: str) -> Progress:
+    """A moving line for a person, a printed one now and then for a log."""
+    printed = time.monotonic()
+
+    def show(done: int, total: int, text: str) -> None:
+        nonlocal printed
+        line.update(f"{what}: {done}/{total} {text}")
+        if not console.is_terminal and time.monotonic() - printed > LINE_EVERY_SECONDS:
+            printed = time.monotonic()
+            console.print(f"{what}: {done}/{total} {text}")
+
+    return show
+
+
+def run_command(command: click.Command) -> None:
+    """Run a command line; what goes wrong is one line on stderr, with exit code 2 (user's mistake) or 1 (failure)."""
+    try:
+        code = command(standalone_mode=False) or 0
+    except UserError as error:
+        code = _complain(str(error), 2)
+    except Failure as error:
+        code = _complain(str(error), 1)
+    except click.ClickException as error:
+        code = _complain(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        code = _complain("interrupted; what is finished is kept, and `python -m jobs resume` goes on from it", 130)
+    sys.exit(code)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

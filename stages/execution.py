@@ -1,0 +1,81 @@
+"""Making one shard: the same function for every executor and for `python -m stages.<stage>`."""
+
+import os
+import socket
+import time
+
+import torch
+
+from pipeline.checkpoint import Checkpoint
+from pipeline.errors import UserError
+from pipeline.fingerprint import canonical_json
+from pipeline.store import Result, remove_leftovers, set_aside, software, standing, write_shard
+from stages.plan import Plan
+from stages.stage import Progress, Stage, Work
+
+
+def make_shard(plan: Plan, stage: Stage, shard: str, device: str, progress: Progress) -> Result | None:
+    """Make `shard` and write it; returns None when it is done already.
+
+    `device` is auto, cpu or cuda. A damaged file in its place is set aside, a stale one is replaced.
+    """
+    experiment, path = plan.experiment, plan.path(stage, shard)
+    expected = plan.fingerprints(stage)[shard]
+    remove_leftovers(path.parent)
+    state = standing(path, expected).state
+    if state == "done":
+        return None
+    if state == "damaged":
+        set_aside(path)
+    resources = plan.resources(stage)
+    checkpoint = Checkpoint(path.with_suffix(".checkpoint"), expected)
+    work = Work(
+        experiment=experiment,
+        shard=shard,
+        path=path,
+        inputs=plan.read_inputs(stage),
+        device=choose_device(device, resources.device),
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    started = time.monotonic()
+    _fix_order_of_sums(resources.threads)
+    result = stage.run(work)
+    write_shard(
+        path,
+        result,
+        expected,
+        {
+            "stage": stage.name,
+            "shard": shard,
+            "settings": canonical_json(stage.settings(experiment, shard)),
+            "host": socket.gethostname(),
+            "job_id": os.environ.get("SLURM_JOB_ID", ""),
+            "wall_seconds": time.monotonic() - started,
+            "device": torch.cuda.get_device_name(work.device) if work.device.type == "cuda" else "cpu",
+            "threads": resources.threads,
+            **software(),
+        },
+    )
+    checkpoint.remove()
+    return result
+
+
+def choose_device(asked: str, wanted: str) -> torch.device:
+    """auto = a GPU for the stages that want one, where there is one."""
+    if asked not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {asked}: choose auto, cpu or cuda")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "--device cuda: PyTorch sees no GPU here; use --device cpu, or auto to take one where there is one"
+        )
+    use_gpu = asked == "cuda" or (asked == "auto" and wanted == "gpu" and torch.cuda.is_available())
+    return torch.device("cuda" if use_gpu else "cpu")
+
+
+def _fix_order_of_sums(threads: int) -> None:
+    """Equal bytes from equal work: so many threads, and no algorithm chosen by a race or a timing."""
+    torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False

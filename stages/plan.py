@@ -1,0 +1,85 @@
+"""What an experiment's files should be: the fingerprint and the place of every shard of every stage."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.config import Experiment
+from pipeline.errors import Failure, UserError
+from pipeline.fingerprint import fingerprint
+from pipeline.store import Shards, Standing, standing
+from stages import NAMES, stage_named
+from stages.stage import Resources, Stage
+
+
+class Plan:
+    """Fingerprints and places, worked out once per experiment; reads no file but the user's own data."""
+
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+        self._fingerprints: dict[str, dict[str, str]] = {}
+        for name in experiment.resources:
+            stage_known(name, f"{experiment.source}: resources.{name}")
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """The stages this experiment needs, each after those it reads."""
+        return [stage for stage in map(stage_named, NAMES) if stage.shards(self.experiment)]
+
+    def inputs(self, stage: Stage) -> list[Stage]:
+        """The stages that `stage` reads, as far as this experiment needs them."""
+        wanted = stage.inputs(self.experiment)
+        return [other for other in self.stages if other.name in wanted]
+
+    def fingerprints(self, stage: Stage) -> dict[str, str]:
+        """Shard → SHA-256 of its settings, the stage's version and all that it reads."""
+        if stage.name not in self._fingerprints:
+            read = {other.name: fingerprint(self.fingerprints(other)) for other in self.inputs(stage)}
+            self._fingerprints[stage.name] = {
+                shard: fingerprint(
+                    {
+                        "stage": stage.name,
+                        "version": stage.version,
+                        "shard": shard,
+                        "settings": stage.settings(self.experiment, shard),
+                        "inputs": read,
+                    }
+                )
+                for shard in stage.shards(self.experiment)
+            }
+        return self._fingerprints[stage.name]
+
+    def path(self, stage: Stage, shard: str) -> Path:
+        return stage.location(self.experiment, stage.name, shard, self.fingerprints(stage)[shard])
+
+    def standings(self, stage: Stage) -> dict[str, Standing]:
+        """Shard → done, missing, stale or damaged, as the files say now."""
+        expected = self.fingerprints(stage)
+        return {shard: standing(self.path(stage, shard), expected[shard]) for shard in expected}
+
+    def finished(self, stage: Stage) -> Shards:
+        """All shards of a stage for reading; raises Failure when one is not there."""
+        found = self.standings(stage)
+        if lacking := [shard for shard in found if found[shard].state != "done"]:
+            raise Failure(
+                f"{stage.name}: {len(lacking)} of {len(found)} shards are not done (first: {lacking[0]}, "
+                f"{found[lacking[0]].state}); make them with `python -m jobs run {self.experiment.arguments}`"
+            )
+        return Shards({shard: self.path(stage, shard) for shard in found})
+
+    def read_inputs(self, stage: Stage) -> Mapping[str, Shards]:
+        return {other.name: self.finished(other) for other in self.inputs(stage)}
+
+    def resources(self, stage: Stage) -> Resources:
+        """The stage's defaults with the experiment's changes."""
+        defaults = stage.resources(self.experiment)
+        changes = self.experiment.resources.get(stage.name)
+        changed = changes.model_dump(exclude_none=True) if changes else {}
+        return Resources(**{**vars(defaults), **changed})
+
+
+def stage_known(name: str, where: str) -> str:
+    """`name`, if there is such a stage; raises UserError."""
+    if name not in NAMES:
+        raise UserError(f"{where}: there is no stage {name}; the stages are {', '.join(NAMES)}")
+    return name

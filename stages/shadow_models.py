@@ -1,0 +1,95 @@
+"""Train the shadow models: each shard is one permutation seed, which deals the data into disjoint training sets."""
+
+from dataclasses import asdict
+
+from pipeline.config import Experiment
+from pipeline.store import Result
+from stages.command import main
+from stages.stage import Resources, Stage, Work
+
+
+def shards(experiment: Experiment) -> list[str]:
+    """`train-<seed>` teach the reconstructor; `test-<seed>`, from the test split, hold its victims."""
+    shadow = experiment.shadow_models
+    if not shadow:
+        return []
+    return [f"train-{seed:05d}" for seed in range(shadow.seeds)] + ["test-00000"]
+
+
+def settings(experiment: Experiment, shard: str) -> dict:
+    shadow = experiment.shadow_models
+    return {
+        "seed": experiment.seed,
+        "task": experiment.task.model_dump(mode="json"),
+        "class_size": shadow.class_size,
+        "models": models_in(experiment, shard),
+        "training": shadow.training.model_dump(mode="json"),
+    }
+
+
+def models_in(experiment: Experiment, shard: str) -> int:
+    shadow = experiment.shadow_models
+    return shadow.models_per_seed if shard.startswith("train") else shadow.test_models
+
+
+def features_of(experiment: Experiment, shard: str) -> str:
+    """The shard of deep_features that holds the images a shard's models are trained on."""
+    if shard.startswith("test"):
+        return f"{experiment.data.title}-test"
+    return f"{(experiment.shadow_models.data or experiment.data).title}-train"
+
+
+def deal(experiment: Experiment, shard: str, labels):
+    """(indices, labels) of the training sets that the shard's permutation seed deals from a split's labels."""
+    from pipeline.data.training_sets import training_sets
+
+    part, _, seed = shard.partition("-")
+    shadow = experiment.shadow_models
+    foreign = part == "train" and shadow.data is not None
+    models = models_in(experiment, shard)
+    return training_sets(labels, experiment.task, shadow.class_size, models, int(seed), foreign=foreign)
+
+
+def check(experiment: Experiment) -> None:
+    from pipeline.data.sources import load
+
+    for shard, dataset in (("train-0", experiment.shadow_models.data), ("test-0", None)):
+        split = shard.partition("-")[0]
+        deal(experiment, shard, load(dataset or experiment.data, split, experiment.paths.data_root).labels)
+
+
+def run(work: Work) -> Result:
+    """weights (M, P); indices (M, N) int32 of the images that trained each; labels (M, N) uint8 that they had."""
+    import torch
+
+    from pipeline.randomness import torch_generator
+    from pipeline.shadow.train import train_shard
+
+    experiment = work.experiment
+    table = work.inputs["deep_features"].read(features_of(experiment, work.shard))
+    indices, labels = deal(experiment, work.shard, table["labels"])
+    features, chosen, learnt = (
+        torch.as_tensor(array).to(work.device) for array in (table["features"], indices, labels)
+    )
+    generator = torch_generator(experiment.seed, "shadow_models", work.shard, device=work.device)
+    weights = train_shard(features, chosen, learnt, experiment.shadow_models.training, generator)
+    facts = {"models": len(weights), "parameters": weights.shape[1]}
+    if private := experiment.shadow_models.training.private:
+        from pipeline.shadow.accountant import guarantee
+
+        facts |= asdict(guarantee(private, indices.shape[1]))
+    return Result({"weights": weights.cpu().numpy(), "indices": indices, "labels": labels}, facts)
+
+
+STAGE = Stage(
+    name="shadow_models",
+    shards=shards,
+    inputs=lambda experiment: ["deep_features"],
+    settings=settings,
+    resources=lambda experiment: Resources("cpu", threads=1, memory_gb=4.0, seconds_per_shard=3.0),
+    run=run,
+    check=check,
+)
+
+if __name__ == "__main__":
+    main(STAGE, __doc__)

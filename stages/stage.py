@@ -1,0 +1,72 @@
+"""What a stage is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.config import Experiment
+from pipeline.store import Result, Shards
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.checkpoint import Checkpoint
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one shard needs. `threads` is fixed by the stage, since the order of a sum decides its last bits."""
+
+    device: Literal["cpu", "gpu"] = "cpu"
+    threads: int = 1
+    memory_gb: float = 2.0
+    seconds_per_shard: float = 60.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """One shard to be made: everything that `run` may look at."""
+
+    experiment: Experiment
+    shard: str
+    path: Path
+    inputs: Mapping[str, Shards]
+    device: "torch.device"
+    checkpoint: "Checkpoint"
+    progress: Progress
+
+
+def in_run_directory(experiment: Experiment, stage: str, shard: str, fingerprint: str) -> Path:
+    return experiment.run_directory / stage / f"{shard}.h5"
+
+
+def _nothing_to_check(experiment: Experiment) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of an experiment.
+
+    shards     names of its shards for this experiment; none = the experiment does not need the stage
+    inputs     names of the stages it reads
+    settings   what the content of a shard depends on besides its inputs; this and the inputs make its fingerprint
+    resources  its own defaults, which the experiment's `resources:` may change
+    run        makes one shard: arrays, attributes, files
+    check      refuses, before any work starts, what would fail later; raises UserError
+    location   where a shard lies
+    version    raised whenever the same settings come to mean other bytes
+    """
+
+    name: str
+    shards: Callable[[Experiment], list[str]]
+    inputs: Callable[[Experiment], list[str]]
+    settings: Callable[[Experiment, str], dict[str, Any]]
+    resources: Callable[[Experiment], Resources]
+    run: Callable[[Work], Result]
+    check: Callable[[Experiment], None] = _nothing_to_check
+    location: Callable[[Experiment, str, str, str], Path] = in_run_directory
+    version: int = 1

@@ -1,0 +1,52 @@
+"""`python -m stages.<stage>`: one stage, here, now; mistakes in one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import ROOT
+
+
+def run(stage, *arguments):
+    command = [sys.executable, "-m", f"stages.{stage}", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def arguments(experiment):
+    return [part for override in experiment.overrides for part in ("--set", override)]
+
+
+def test_stages_one_by_one(tiny, tmp_path):
+    given = ["demo", *arguments(tiny())]
+    made = run("deep_features", *given)
+    assert made.returncode == 0, made.stderr
+    assert "images = 8000" in made.stdout
+    one = run("shadow_models", *given, "--shard", "train-00001", "--device", "cpu")
+    assert one.returncode == 0, one.stderr
+    assert (tmp_path / "runs" / "demo" / "shadow_models" / "train-00001.h5").exists()
+    again = run("shadow_models", *given, "--shard", "train-00001")
+    assert "train-00001: done already" in again.stdout
+    early = run("weight_stats", *given)
+    assert early.returncode == 1
+    assert "error: shadow_models: 3 of 4 shards are not done" in early.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "more", "said"),
+    [
+        ("shadow_models", ["--shard", "train-9"], "has no such shard; there are 4: train-00000"),
+        ("pretrain", [], "this experiment has nothing for the stage pretrain"),
+        ("deep_features", ["--device", "tpu"], "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
+        ("shadow_models", ["--set", "shadow_models.models_per_seed=703"], "deal at most 702 models"),
+        ("shadow_models", ["--set", "shadow_models.test_models=176"], "deal at most 175 models"),
+        ("deep_features", ["--set", "data.name=cifar10", "--set", "paths.data=/nowhere"], "looked for /nowhere"),
+        ("deep_features", ["--set", "backbone.weights=/nowhere.pth"], "backbone.weights: /nowhere.pth does not exist"),
+        ("shadow_models", ["--bogus"], "No such option"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tiny, stage, more, said):
+    done = run(stage, "demo", *arguments(tiny()), *more)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,92 @@
+"""Fingerprints: what a change makes stale, and what it leaves alone."""
+
+import pytest
+
+from pipeline.config import load
+from pipeline.errors import Failure, UserError
+from stages import NAMES, stage_named
+from stages.plan import Plan
+
+
+def changed(before, after) -> set[str]:
+    """Stages of which a shard has another fingerprint, or another place."""
+    first, second = Plan(before), Plan(after)
+    return {stage.name for stage in first.stages if first.fingerprints(stage) != second.fingerprints(stage)}
+
+
+AFTER_SHADOWS = {"shadow_models", "weight_stats", "reconstructor", "min_mse", "roc", "report"}
+
+
+@pytest.mark.parametrize(
+    ("override", "stale"),
+    [
+        ("reconstructor.learning_rate=0.1", {"reconstructor", "min_mse", "roc", "report"}),
+        ("shadow_models.training.weight_decay=0.1", AFTER_SHADOWS),
+        ("evaluation.bootstraps=7", {"roc", "report"}),
+        ("seed=5", AFTER_SHADOWS),
+        ("resources.reconstructor={memory_gb: 99}", set()),
+        ("paths.runs=elsewhere", set()),
+        ("paths.data=elsewhere", set()),
+    ],
+)
+def test_a_change_makes_stale_what_depends_on_it(override, stale):
+    assert changed(load("demo"), load("demo", [override])) == stale
+
+
+def test_more_seeds_keep_the_shards_there_are():
+    stage = stage_named("shadow_models")
+    few, many = (Plan(load("demo", [f"shadow_models.seeds={n}"])).fingerprints(stage) for n in (3, 9))
+    assert few.items() <= many.items()
+    assert changed(load("demo", ["shadow_models.seeds=3"]), load("demo", ["shadow_models.seeds=9"])) == (AFTER_SHADOWS)
+
+
+def test_features_are_shared_by_experiments_and_backbones_do_not_overwrite_each_other(tmp_path):
+    stage = stage_named("deep_features")
+    one, two = Plan(load("demo")), Plan(load("demo", ["name=other", "shadow_models.class_size=2"]))
+    assert {one.path(stage, s) for s in one.fingerprints(stage)} == {
+        two.path(stage, s) for s in two.fingerprints(stage)
+    }
+    weights = tmp_path / "other.pth"
+    weights.write_bytes(b"other weights")
+    three = Plan(load("demo", [f"backbone.weights={weights}"]))
+    assert not {one.path(stage, s) for s in one.fingerprints(stage)} & {
+        three.path(stage, s) for s in three.fingerprints(stage)
+    }
+
+
+def test_results_know_a_users_file_by_what_it_holds(npz_file, tmp_path):
+    own = ["data={name: npz, path: %s, size: 32}"]
+    stage = stage_named("deep_features")
+    copy = tmp_path / "moved" / npz_file.name
+    copy.parent.mkdir()
+    copy.write_bytes(npz_file.read_bytes())
+    first, second = (Plan(load("demo", [own[0] % path])).fingerprints(stage) for path in (npz_file, copy))
+    assert first == second
+    copy.write_bytes(npz_file.read_bytes() + b" ")
+    from pipeline.data import settings
+
+    settings._content_of.cache_clear()
+    assert Plan(load("demo", [own[0] % copy])).fingerprints(stage) != first
+
+
+def test_every_published_experiment_has_a_plan():
+    for name in ("mnist_n10", "cifar10_n40", "celeba_n10", "cifar100_to_cifar10"):
+        plan = Plan(load(name))
+        assert [stage.name for stage in plan.stages if stage.name != "nearest_neighbour"] == [
+            stage for stage in NAMES if stage != "nearest_neighbour"
+        ]
+
+
+def test_inputs_that_are_not_there_are_named_with_the_cure(tiny):
+    plan = Plan(tiny())
+    with pytest.raises(
+        Failure, match=r"deep_features: 2 of 2 shards are not done \(first: mnist_digits-train, missing\)"
+    ):
+        plan.read_inputs(stage_named("shadow_models"))
+
+
+def test_resources_of_an_unknown_stage_are_refused():
+    with pytest.raises(
+        UserError, match=r"demo.yml: resources.shadows: there is no stage shadows; the stages are pretrain"
+    ):
+        Plan(load("demo", ["resources.shadows={memory_gb: 1}"]))
