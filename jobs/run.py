@@ -1,0 +1,88 @@
+"""Carry an experiment through: scan, do what is missing, stage after stage. `run` and `resume` are this one act."""
+
+import tempfile
+from collections.abc import Callable
+from typing import Protocol
+
+from jobs.failures import read_failure, record_failure
+from jobs.scan import StageState, scan, scan_stage
+from jobs.worker import Pack, Report
+from pipeline.errors import Failure, UserError
+from stages.plan import Plan
+from stages.stage import Resources, Stage
+
+
+class Executor(Protocol):
+    """Who makes shards: entered before the first stage, left after the last."""
+
+    def __enter__(self) -> "Executor": ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def carry_out(self, pack: Pack, resources: Resources, tell: Callable[[Report], None]) -> None:
+        """Make the shards of `pack`, telling of each; failures are recorded in files, not raised."""
+
+
+class Observer(Protocol):
+    """Who watches: a progress display, or plain lines."""
+
+    def stage_started(self, state: StageState, todo: list[str]) -> None: ...
+
+    def told(self, report: Report) -> None: ...
+
+    def stage_ended(self, state: StageState) -> None: ...
+
+
+def unfinished(plan: Plan, only: str | None) -> list[StageState]:
+    """The stages with something to do, all of them or the `only` one; raises Failure when that lacks its inputs."""
+    states = scan(plan)
+    if only is None:
+        return [state for state in states if state.todo]
+    chosen = [state for state in states if state.stage.name == only]
+    if not chosen:
+        raise UserError(f"--only {only}: {plan.experiment.source} has nothing for this stage")
+    plan.read_inputs(chosen[0].stage)
+    return [state for state in chosen if state.todo]
+
+
+def check(plan: Plan, todo: list[StageState]) -> None:
+    """Refuse, before any work starts, what would fail later: bad data, impossible deals, an unwritable directory."""
+    directory = plan.experiment.run_directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise UserError(
+            f"paths.runs: {directory} cannot be written ({error.strerror}); choose another: --set paths.runs=DIRECTORY"
+        ) from error
+    for state in todo:
+        state.stage.check(plan.experiment)
+
+
+def carry_through(plan: Plan, todo: list[StageState], executor: Executor, device: str, observer: Observer) -> None:
+    """Do the stages in order. Shards that fail are recorded, and what needs them waits; raises Failure at the end."""
+    failed: list[tuple[Stage, list[str]]] = []
+    with executor:
+        for stage in (state.stage for state in todo):
+            if any(scan_stage(plan, other).todo for other in plan.inputs(stage)):
+                continue
+            shards = scan_stage(plan, stage).todo
+            observer.stage_started(scan_stage(plan, stage), shards)
+            pack = Pack(plan.experiment, stage.name, tuple(shards), device)
+            executor.carry_out(pack, plan.resources(stage), observer.told)
+            state = scan_stage(plan, stage)
+            for shard in state.todo:
+                if shard not in state.failed:
+                    lost = Failure("its worker ended without a result: killed, or out of memory")
+                    record_failure(plan.experiment, stage.name, shard, lost)
+            observer.stage_ended(state)
+            if state.todo:
+                failed.append((stage, state.todo))
+    if failed:
+        stage, shards = failed[0]
+        record = read_failure(plan.experiment, stage.name, shards[0])
+        raise Failure(
+            f"{len(shards)} of {len(stage.shards(plan.experiment))} shards of {stage.name} failed; {shards[0]}: "
+            f"{record.message if record else 'no record'}. More: `python -m jobs logs {plan.experiment.source} "
+            f"{stage.name} {shards[0]}`; then `python -m jobs resume {plan.experiment.arguments}` does what is missing"
+        )

@@ -1,0 +1,45 @@
+"""jobs → stages → pipeline: imports only go down, and no stage imports another."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from pipeline import ROOT
+from stages import NAMES
+
+ABOVE = {"pipeline": {"stages", "jobs"}, "stages": {"jobs"}, "jobs": set()}
+
+
+def imported(file: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it."""
+    modules = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: a relative import hides which floor it goes to"
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return modules
+
+
+@pytest.mark.parametrize("floor", ABOVE)
+def test_imports_only_go_down(floor):
+    for file in (ROOT / floor).rglob("*.py"):
+        floors = {module.partition(".")[0] for module in imported(file)}
+        assert not floors & ABOVE[floor], file
+
+
+def test_no_stage_imports_another():
+    for name in NAMES:
+        others = {f"stages.{other}" for other in NAMES} - {f"stages.{name}"}
+        assert not imported(ROOT / "stages" / f"{name}.py") & others, name
+
+
+def test_asking_for_the_state_does_not_wait_for_torch():
+    import subprocess
+    import sys
+
+    lines = "import sys, stages.plan, jobs.scan, jobs.status; assert 'torch' not in sys.modules, 'torch was imported'"
+    done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
