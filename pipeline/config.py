@@ -8,6 +8,7 @@ one line that names file, key and valid choices.
 import difflib
 import os
 import re
+import shlex
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,7 @@ class Experiment(Settings):
     @property
     def arguments(self) -> str:
         """CONFIG and its overrides as they are typed after a command."""
-        return " ".join([self.source, *(f"--set {override}" for override in self.overrides)])
+        return shlex.join([self.source, *(part for override in self.overrides for part in ("--set", override))])
 
 
 def load(config: str | Path, overrides: Sequence[str] = ()) -> Experiment:

@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from distributed import Client, LocalCluster
 from rich.console import Console
 
 from jobs.display import Display
@@ -242,3 +243,38 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tiny):
     done = jobs(tiny(), "run", "--scheduler", "tcp://127.0.0.1:1")
     assert done.returncode == 2
     assert "no Dask scheduler answers there" in done.stderr.splitlines()[-1]
+
+
+def test_a_running_scheduler_is_used_and_left_running(tiny):
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        done = jobs(tiny(), "run", "--only", "nearest_neighbour", "--scheduler", address)
+        assert done.returncode == 0, done.stderr
+        with Client(address) as client:
+            assert len(client.nthreads()) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 4 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs needs more rights than this test has")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=False)
+
+
+def test_a_full_disk_is_one_line_and_room_for_more_finishes_the_run(tiny, small_disk):
+    experiment = tiny(f"paths.runs={small_disk}", "shadow_models.models_per_seed=200")
+    done = jobs(experiment, "run", "--executor", "inline")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(small_disk.rglob("*.tmp"))
+    kept = data_of(Plan(experiment).path(stage_named("nearest_neighbour"), "threshold"))
+    subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
+    again = jobs(experiment, "resume", "--executor", "inline")
+    assert again.returncode == 0, again.stderr
+    assert data_of(Plan(experiment).path(stage_named("nearest_neighbour"), "threshold")) == kept

@@ -74,15 +74,22 @@ def test_auc_and_tpr_of_a_table_worked_out_by_hand():
     assert tpr_at_fpr(h0, h1, 0.5) == 1
 
 
-def test_rates_of_gaussian_scores_are_the_closed_forms_within_their_intervals():
+def test_rates_of_gaussian_scores_are_the_closed_forms():
     rng = np.random.default_rng(0)
     h0, h1 = rng.normal(-1.5, 1, (2000, 10)), rng.normal(0, 1, (2000, 10))
     found = rates(h0, h1, -1.0, (0.01, 0.1), 200, np.random.default_rng(1))
-    assert found.auc.low < norm.cdf(1.5 / np.sqrt(2)) < found.auc.high
-    for rate, estimate in zip((0.01, 0.1), found.tpr_at_fpr, strict=True):
-        assert estimate.low < norm.cdf(norm.ppf(rate) + 1.5) < estimate.high
-    assert found.tpr_at_threshold.low < norm.cdf(0.5) < found.tpr_at_threshold.high
-    assert found.fpr_at_threshold.low < norm.cdf(-1.0) < found.fpr_at_threshold.high
+    estimates = (found.auc, *found.tpr_at_fpr, found.tpr_at_threshold, found.fpr_at_threshold)
+    truths = (
+        norm.cdf(1.5 / np.sqrt(2)),
+        norm.cdf(norm.ppf(0.01) + 1.5),
+        norm.cdf(norm.ppf(0.1) + 1.5),
+        norm.cdf(0.5),
+        norm.cdf(-1.0),
+    )
+    for estimate, truth in zip(estimates, truths, strict=True):
+        standard_error = (estimate.high - estimate.low) / (2 * norm.ppf(0.975))
+        assert abs(estimate.value - truth) < 3 * standard_error
+        assert standard_error < 0.01
     fpr, tpr = roc_curve(h0, h1)
     assert np.all(np.diff(tpr) >= 0)
     assert np.abs(tpr - norm.cdf(norm.ppf(fpr) + 1.5)).max() < 0.02

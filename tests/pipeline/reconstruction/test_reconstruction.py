@@ -128,7 +128,7 @@ def train(shards, directory, *, steps=24, mode="conditional", period=3600.0, sto
 def test_training_lowers_the_loss(shards, tmp_path, mode):
     _, history = train(shards, tmp_path, steps=60, mode=mode)
     assert history["step"][-1] == 60
-    assert history["loss"][-1] < 0.8 * history["loss"][0]
+    assert history["loss"][-1] < 0.9 * history["loss"][0]
 
 
 @pytest.mark.parametrize("stop_at", [0, 2])
