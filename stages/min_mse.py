@@ -16,6 +16,8 @@ def settings(experiment: Experiment, shard: str) -> dict:
 
 def run(work: Work) -> Result:
     """h0, h1 (V, G) float64; nearest (V, G) test image to each H0 reconstruction; rebuilt (V, G, C, S, S)."""
+    from functools import partial
+
     import torch
 
     from pipeline.evaluation.min_mse import min_mse
@@ -23,15 +25,21 @@ def run(work: Work) -> Result:
     from pipeline.networks.reconstructor import Reconstructor
     from pipeline.networks.state import state_dict
     from pipeline.randomness import torch_generator
+    from pipeline.reconstruction.candidates import candidate_groups
     from pipeline.statistics import Standardisation, h1_from_correlation, h1_from_weights
 
     experiment, mode, inputs = work.experiment, work.shard, work.inputs
     statistics = inputs["weight_stats"].read("all")
     standardise = Standardisation.from_arrays(statistics, work.device)
-    victims = victims_of(experiment, mode, inputs["shadow_models"].read("test-00000"), standardise, work.device)
+    groups_of = partial(
+        candidate_groups, class_size=experiment.shadow_models.class_size, mode=mode, task=experiment.task.kind
+    )
+    shard = inputs["shadow_models"].read("test-00000")
+    data, root = experiment.data, experiment.paths.data_root
+    victims = victims_of(data, root, shard, groups_of, standardise, work.device)
 
     classes = int(inputs["reconstructor"].attributes(mode)["classes"])
-    data, width = experiment.data, experiment.reconstructor.width
+    width = experiment.reconstructor.width
     network = Reconstructor(len(standardise.mean), data.channels, data.image_size, width, classes)
     network.load_state_dict(state_dict(inputs["reconstructor"].read(mode)))
     network.to(work.device)

@@ -5,7 +5,7 @@ from pipeline.store import Result
 from stages.command import main
 from stages.stage import Resources, Stage, Work
 
-VALIDATION_VICTIMS = 100
+WATCHED_VICTIMS = 100
 
 
 def shards(experiment: Experiment) -> list[str]:
@@ -49,12 +49,12 @@ def run(work: Work) -> Result:
     experiment, mode, device = work.experiment, work.shard, work.device
     chosen, shadow, data = experiment.reconstructor, experiment.shadow_models, experiment.data
     purpose = (experiment.seed, "reconstructor", mode)
-    source = load(shadow.data or data, "train", experiment.paths.data_root)
+    root = experiment.paths.data_root
     models = work.inputs["shadow_models"]
-    standardise = Standardisation.from_arrays(
-        work.inputs["weight_stats"].read("all", "kept", "mean", "deviation"), device
-    )
-    victims = victims_of(experiment, mode, models.read("test-00000"), standardise, device).first(VALIDATION_VICTIMS)
+    statistics = work.inputs["weight_stats"].read("all", "kept", "mean", "deviation")
+    standardise = Standardisation.from_arrays(statistics, device)
+    groups_of = partial(candidate_groups, class_size=shadow.class_size, mode=mode, task=experiment.task.kind)
+    victims = victims_of(data, root, models.read("test-00000"), groups_of, standardise, device).first(WATCHED_VICTIMS)
     classes = victims.groups.shape[1] if mode == "conditional" else 0
     network = Reconstructor(len(standardise.mean), data.channels, data.image_size, chosen.width, classes)
     initialise(network, torch_generator(*purpose, "initial"))
@@ -62,8 +62,8 @@ def run(work: Work) -> Result:
     history = train_reconstructor(
         network,
         ShadowBatches(models.matching("train"), chosen.batch_size, (*purpose, "order")).from_step,
-        target_images(source, data.image_size).to(device),
-        partial(candidate_groups, class_size=shadow.class_size, mode=mode, task=experiment.task.kind),
+        target_images(load(shadow.data or data, "train", root), data.image_size).to(device),
+        groups_of,
         standardise,
         chosen,
         purpose=(*purpose, "class"),

@@ -1,18 +1,9 @@
 """The page that answers the experiment's question, with its tables as CSV beside it."""
 
 from pipeline.store import Result, Shards
+from stages import NAMES
 from stages.command import main
 from stages.stage import Resources, Stage, Work
-
-MADE_BY = (
-    "pretrain",
-    "deep_features",
-    "nearest_neighbour",
-    "shadow_models",
-    "weight_stats",
-    "reconstructor",
-    "min_mse",
-)
 
 
 def work_table(inputs: dict[str, Shards]):
@@ -68,7 +59,7 @@ def run(work: Work) -> Result:
 STAGE = Stage(
     name="report",
     shards=lambda experiment: ["report"] if experiment.reconstructor else [],
-    inputs=lambda experiment: [*MADE_BY, "roc"],
+    inputs=lambda experiment: [name for name in NAMES if name != "report"],
     settings=lambda experiment, shard: {"name": experiment.name, "sheet_victims": experiment.evaluation.sheet_victims},
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),
     run=run,

@@ -1,15 +1,15 @@
 """The victims of an experiment: what an adversary sees of each, and the images it may have been trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from pipeline.config import Experiment
 from pipeline.data.images import target_images
+from pipeline.data.settings import DataSet
 from pipeline.data.sources import load
-from pipeline.reconstruction.candidates import candidate_groups
 from pipeline.statistics import Standardisation
 
 
@@ -30,16 +30,17 @@ class VictimSet:
 
 
 def victims_of(
-    experiment: Experiment,
-    mode: str,
+    data: DataSet,
+    root: Path,
     shard: Mapping[str, np.ndarray],
+    groups_of: Callable[[torch.Tensor], torch.Tensor],
     standardise: Standardisation,
     device: torch.device,
 ) -> VictimSet:
-    """The heads of a `test` shard (weights, indices) as victims of a reconstructor in `mode`."""
-    data = experiment.data
-    images = target_images(load(data, "test", experiment.paths.data_root), data.image_size)
-    indices = torch.as_tensor(shard["indices"]).long()
-    groups = candidate_groups(indices, experiment.shadow_models.class_size, mode, experiment.task.kind)
+    """The heads of a `test` shard (weights, indices), trained on the test split of `data`, as victims.
+
+    `groups_of` makes the candidates of each reconstruction from the indices.
+    """
+    images = target_images(load(data, "test", root), data.image_size)
     inputs = standardise.apply(torch.as_tensor(shard["weights"]).to(device))
-    return VictimSet(inputs, images.to(device), groups.to(device))
+    return VictimSet(inputs, images.to(device), groups_of(torch.as_tensor(shard["indices"]).long()).to(device))
