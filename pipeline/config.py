@@ -1,27 +1,26 @@
 """The experiment: one YAML file that fixes everything a result depends on.
 
 `extends:` names a file (or several, later ones win) whose keys are taken over first; mappings merge, all else is
-replaced. `--set a.b=c` changes one key, with `c` read as YAML. Whatever is unknown or of the wrong type is refused in
-one line that names file, key and valid choices.
+replaced. `--set a.b=c` changes one key, with `c` read as YAML. `grid:` makes it a study of many points, each an
+experiment. Whatever is unknown or of the wrong type is refused in one line that names file, key and valid choices.
 """
 
 import difflib
 import os
-import re
 import shlex
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, PositiveFloat, ValidationError, model_validator
 
 from pipeline import ROOT, located
 from pipeline.data.settings import DataSet, Task
 from pipeline.errors import UserError
 from pipeline.evaluation.settings import Evaluation
+from pipeline.layers import Layer, find, grid_points, layers_of, merge, override_layer
 from pipeline.networks.settings import Backbone, Pretrain
 from pipeline.reconstruction.settings import Reconstructor
 from pipeline.settings import Settings
@@ -55,6 +54,7 @@ class Experiment(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     source: str = Field(description="the file it was read from")
     overrides: tuple[str, ...] = ()
+    point: str | None = Field(default=None, description="the point of a grid that this is")
     seed: int = 0
     paths: Paths = Paths()
     resources: dict[str, ResourceChanges] = Field(default_factory=dict)
@@ -85,8 +85,18 @@ class Experiment(Settings):
         return self
 
     @property
-    def run_directory(self) -> Path:
+    def shard_directory(self) -> Path:
+        """Where shards lie: the points of a grid share those that have the same fingerprint."""
         return located(self.paths.runs) / self.name
+
+    @property
+    def run_directory(self) -> Path:
+        """What is this experiment's alone: report, logs, failures."""
+        return self.shard_directory / "points" / self.point if self.point else self.shard_directory
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}: {self.point}" if self.point else self.name
 
     @property
     def arguments(self) -> str:
@@ -95,93 +105,42 @@ class Experiment(Settings):
 
 
 def load(config: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read, merge, override and validate an experiment; raises UserError with one line for any mistake."""
-    path = _find(config)
-    layers = _layers(path, ())
-    for override in overrides:
-        layers.append((f"--set {override}", _parse_override(override)))
-    merged: dict[str, Any] = {}
-    for _, layer in layers:
-        merged = _merge(merged, layer)
+    """Read, merge, override and validate one experiment; raises UserError with one line for any mistake.
+
+    Of a grid it is the point that the key `point` names.
+    """
+    path = find(config)
+    layers = [*layers_of(path), *map(override_layer, overrides)]
+    merged = merge(layers)
+    shown = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
     if reserved := {"source", "overrides"} & merged.keys():
         raise UserError(f"{path.name}: the key {reserved.pop()} is set by the program; remove it")
-    shown = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    if "grid" in merged:
+        points = grid_points(merged.pop("grid"), path.name)
+        if merged.get("point") not in points:
+            raise UserError(f"{shown} is a grid; choose one of its points with --set point=…: {', '.join(points)}")
+        # under the overrides, which have the last word
+        layers.insert(len(layers) - len(overrides), points[merged["point"]])
+        merged = {key: value for key, value in merge(layers).items() if key != "grid"}
     try:
         return Experiment.model_validate({"name": path.stem, **merged, "source": shown, "overrides": tuple(overrides)})
     except ValidationError as error:
         raise UserError(_explain(error, layers, shown)) from None
 
 
-def _find(config: str | Path) -> Path:
-    candidates = [Path(config), located(config), ROOT / "config_data" / f"{config}.yml"]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate.resolve()
-    known = ", ".join(sorted(file.stem for file in (ROOT / "config_data").glob("*.yml")))
-    raise UserError(f"{config}: no such experiment file; in config_data/ there are: {known}")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats: 1e-5 is a number."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: an experiment is a mapping of keys, not a {type(content).__name__}")
-    return content
-
-
-def _layers(path: Path, chain: tuple[Path, ...]) -> list[tuple[str, dict[str, Any]]]:
-    """(source, mapping) of everything that `path` extends, then of itself."""
-    if path in chain:
-        raise UserError(f"{path}: extends itself through {' → '.join(file.name for file in chain)}")
-    content = _read_yaml(path)
-    parents = content.pop("extends", [])
-    layers = []
-    for parent in [parents] if isinstance(parents, str) else parents:
-        file = path.parent / parent
-        if not file.is_file():
-            raise UserError(f"{path}: extends {parent}, but {file} does not exist")
-        layers += _layers(file.resolve(), (*chain, path))
-    return [*layers, (path.name, content)]
-
-
-def _parse_override(override: str) -> dict[str, Any]:
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {override}: write it as key.of.the.experiment=value")
-    try:
-        nested: Any = yaml.load(value, _Loader)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value cannot be read as YAML") from None
-    for part in reversed(key.split(".")):
-        nested = {part: nested}
-    return nested
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
+def load_all(config: str | Path, overrides: Sequence[str] = ()) -> list[Experiment]:
+    """The experiment, or every point of its grid (the one that `point` names, where it is given)."""
+    path = find(config)
+    merged = merge([*layers_of(path), *map(override_layer, overrides)])
+    if "grid" not in merged or "point" in merged:
+        return [load(config, overrides)]
+    return [load(config, [*overrides, f"point='{name}'"]) for name in grid_points(merged["grid"], path.name)]
 
 
 # ------------------------------------------------------------------------------------------- mistakes, in one line
 
 
-def _explain(error: ValidationError, layers: list[tuple[str, dict[str, Any]]], shown: str) -> str:
+def _explain(error: ValidationError, layers: list[Layer], shown: str) -> str:
     first, *others = error.errors(include_url=False)
     place = first["loc"]
     key = ".".join(str(part) for part in place)

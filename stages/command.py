@@ -49,7 +49,10 @@ def _make(stage: Stage, config: str, shard: str | None, overrides: tuple[str, ..
     console = Console(highlight=False, soft_wrap=True)
     for name in [shard] if shard else names:
         with console.status(f"{stage.name} {name}") as line:
-            result = make_shard(plan, stage, name, device, _progress(console, line, f"{stage.name} {name}"))
+            try:
+                result = make_shard(plan, stage, name, device, _progress(console, line, f"{stage.name} {name}"))
+            except (UserError, Failure) as error:
+                raise type(error)(f"{stage.name} {name}: {error}") from error
         console.print(f"{stage.name} {name}: {'written to' if result else 'done already,'} {plan.path(stage, name)}")
         for key, value in (result.attributes if result else {}).items():
             console.print(f"  {key} = {value}")

@@ -1,5 +1,8 @@
 """The page that answers the experiment's question, with its tables as CSV beside it."""
 
+from pathlib import Path
+
+from pipeline.config import Experiment
 from pipeline.store import Result, Shards
 from stages import NAMES
 from stages.command import main
@@ -52,17 +55,26 @@ def run(work: Work) -> Result:
         Section("Work", f"Commit {software()['git_commit']}, {software()['packages']}.", [tables[0]]),
         Section("Configuration", preformatted=yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True)),
     ]
-    page = render(f"Reconstruction attack: {experiment.name}", summary, sections)
+    page = render(f"Reconstruction attack: {experiment.title}", summary, sections)
     return Result({}, {}, {"index.html": page} | {f"{table.file}.csv": table.csv() for table in tables})
+
+
+def settings(experiment: Experiment, shard: str) -> dict:
+    return {"title": experiment.title, "sheet_victims": experiment.evaluation.sheet_victims}
+
+
+def location(experiment: Experiment, stage: str, shard: str, fingerprint: str) -> Path:
+    return experiment.run_directory / stage / f"{shard}.h5"
 
 
 STAGE = Stage(
     name="report",
     shards=lambda experiment: ["report"] if experiment.reconstructor else [],
     inputs=lambda experiment: [name for name in NAMES if name != "report"],
-    settings=lambda experiment, shard: {"name": experiment.name, "sheet_victims": experiment.evaluation.sheet_victims},
+    settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),
     run=run,
+    location=location,
 )
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ class Work:
 
 
 def in_run_directory(experiment: Experiment, stage: str, shard: str, fingerprint: str) -> Path:
-    return experiment.run_directory / stage / f"{shard}.h5"
+    """A grid's shards carry their fingerprint, so that points share what is the same and keep apart what is not."""
+    name = f"{shard}-{fingerprint[:10]}" if experiment.point else shard
+    return experiment.shard_directory / stage / f"{name}.h5"
 
 
 def _nothing_to_check(experiment: Experiment) -> None:

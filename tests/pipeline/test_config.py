@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pipeline import ROOT
-from pipeline.config import load
+from pipeline.config import load, load_all
 from pipeline.errors import UserError
 
 CONFIGS = sorted(file.stem for file in (ROOT / "config_data").glob("*.yml"))
@@ -112,3 +112,59 @@ def test_a_file_that_is_not_yaml_is_refused(tmp_path):
 def test_settings_are_frozen():
     with pytest.raises(Exception, match="frozen"):
         load("demo").seed = 3
+
+
+def grid_file(tmp_path, grid):
+    path = tmp_path / "study.yml"
+    path.write_text(f"extends: {ROOT / 'config_data' / 'demo.yml'}\ngrid:\n{grid}")
+    return path
+
+
+def test_a_grid_is_every_combination_of_its_axes(tmp_path):
+    path = grid_file(
+        tmp_path,
+        "  shadow_models.training.init_std: [2e-4, 0.2]\n"
+        "  size:\n"
+        "    one: {}\n"
+        "    two: {shadow_models.class_size: 2, shadow_models.models_per_seed: 350, shadow_models.test_models: 80}\n",
+    )
+    points = load_all(path)
+    assert [point.point for point in points] == [
+        "init_std=0.0002,size=one",
+        "init_std=0.0002,size=two",
+        "init_std=0.2,size=one",
+        "init_std=0.2,size=two",
+    ]
+    last = points[-1].shadow_models
+    assert (last.training.init_std, last.class_size, last.models_per_seed) == (0.2, 2, 350)
+    assert points[-1] == load(path, ["point='init_std=0.2,size=two'"])
+    assert points[0].run_directory != points[1].run_directory
+
+
+def test_overrides_have_the_last_word_over_a_point(tmp_path):
+    path = grid_file(tmp_path, "  shadow_models.training.epochs: [2, 4]\n")
+    assert [point.shadow_models.training.epochs for point in load_all(path)] == [2, 4]
+    assert [p.shadow_models.training.epochs for p in load_all(path, ["shadow_models.training.epochs=9"])] == [9, 9]
+    assert len(load_all(path, ["point=epochs=4"])) == 1
+
+
+def test_an_experiment_without_a_grid_is_itself():
+    assert load_all("demo", ["seed=3"]) == [load("demo", ["seed=3"])]
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        ("  seed: 3\n", r"study.yml: grid.seed is a list of values, or labels"),
+        ("  sead: [3]\n", r"study.yml, grid point sead=3: unknown key sead; did you mean seed\?"),
+        ("  []\n", "grid is a mapping of axes"),
+    ],
+)
+def test_a_mistake_in_a_grid_is_one_line(tmp_path, grid, said):
+    with pytest.raises(UserError, match=said):
+        load_all(grid_file(tmp_path, grid))
+
+
+def test_one_point_has_to_be_chosen_where_one_experiment_is_needed(tmp_path):
+    with pytest.raises(UserError, match=r"study.yml is a grid; choose one .*point=…: seed=1, seed=2"):
+        load(grid_file(tmp_path, "  seed: [1, 2]\n"))

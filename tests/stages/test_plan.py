@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline.config import load
+from pipeline import ROOT
+from pipeline.config import load, load_all
 from pipeline.errors import Failure, UserError
 from stages import NAMES, stage_named
 from stages.plan import Plan
@@ -90,3 +91,15 @@ def test_resources_of_an_unknown_stage_are_refused():
         UserError, match=r"demo.yml: resources.shadows: there is no stage shadows; the stages are pretrain"
     ):
         Plan(load("demo", ["resources.shadows={memory_gb: 1}"]))
+
+
+def test_points_of_a_grid_share_what_is_the_same_and_keep_apart_what_is_not(tmp_path):
+    study = tmp_path / "study.yml"
+    study.write_text(
+        f"extends: {ROOT / 'config_data' / 'demo.yml'}\ngrid: {{reconstructor.learning_rate: [0.1, 0.2]}}\n"
+    )
+    one, two = map(Plan, load_all(study))
+    for stage in one.stages:
+        places = [{plan.path(stage, shard) for shard in stage.shards(plan.experiment)} for plan in (one, two)]
+        shared = stage.name not in ("reconstructor", "min_mse", "roc", "report")
+        assert (places[0] == places[1]) if shared else not places[0] & places[1], stage.name
