@@ -12,7 +12,18 @@ CONFIGS = sorted(file.stem for file in (ROOT / "config_data").glob("*.yml"))
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_shipped_experiment_is_valid(name):
-    assert load(name).name == name
+    assert {point.name for point in load_all(name)} == {name}
+
+
+def test_the_factor_study_has_every_published_factor():
+    points = {point.point.removeprefix("factor="): point for point in load_all("mnist_factors")}
+    assert points["class_size_3"].shadow_models.class_size == 3
+    assert {points[f"epochs_{2**k}"].shadow_models.training.epochs for k in (0, 1, 2, 3, 4, 6, 7, 8, 9)} == {
+        2**k for k in (0, 1, 2, 3, 4, 6, 7, 8, 9)
+    }
+    assert points["binary"].shadow_models.training.hidden == 8
+    assert points["epsilon_5"].shadow_models.training.private.noise_multiplier == 1.82
+    assert points["published"].shadow_models == load("mnist_n10").shadow_models
 
 
 @pytest.mark.parametrize(
