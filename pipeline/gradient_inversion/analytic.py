@@ -1,0 +1,72 @@
+"""The way back through a network, layer by layer (R-CONV, arXiv 2406.04227 and 2509.18871), and its report.
+
+At each convolution, from the last to the first, its output and the loss gradient there are known. The activation gives
+pre-activation and slope; the slope gives the gradient G at the convolution's output; G, the layer's own weight gradient
+and its weights give the input; and G through the transposed convolution gives the gradient at that input.
+"""
+
+import torch
+from torch import Tensor
+
+from pipeline.gradient_inversion.activations import ReLU
+from pipeline.gradient_inversion.convolution_input import Known, convolution_input
+from pipeline.gradient_inversion.fully_connected import Features
+from pipeline.gradient_inversion.layers import Chain, Convolution
+from pipeline.gradient_inversion.relu_mask import relu_mask
+from pipeline.gradient_inversion.report import LayerReport, Recoverability
+from pipeline.gradient_inversion.step import Gradient
+
+
+def walk_back(
+    network: Chain, gradient: Gradient, features: Features, precision: Tensor
+) -> tuple[Tensor, list[Recoverability]]:
+    """Images (N, B, C, H, W) and a report for each of the N gradients, from the features that entered the head.
+
+    A gradient is given up at the layer where equations are too few (images NaN). Where only the condition is too bad
+    for `precision` (N,), the way goes on: its end is an estimate, which the report does not call recoverable.
+    """
+    steps, batch = features.value.shape[:2]
+    images = features.value.new_full((steps, batch, *network.image_shape), torch.nan)
+    lines: list[list[LayerReport]] = [[] for _ in range(steps)]
+    going = torch.tensor([n for n in range(steps) if features.refusals[n] is None], dtype=torch.long)
+    last = network.convolutions[-1].value_shape
+    value = features.value[going].unflatten(2, last)
+    arriving = features.gradient[going].unflatten(2, last)
+    for convolution in reversed(network.convolutions):
+        if not len(going):
+            break
+        known = _known(convolution, gradient, going, value, arriving, precision)
+        value, reports = convolution_input(convolution, known)
+        for n, line in zip(going.tolist(), reports, strict=True):
+            lines[n].append(line)
+        goes_on = torch.tensor([line.enough for line in reports], dtype=torch.bool)
+        going, value = going[goes_on], value[goes_on]
+        arriving = convolution.gradient_at_input(known.gradient[goes_on])
+    else:
+        images[going] = value
+    return images, [Recoverability(tuple(own), refusal) for own, refusal in zip(lines, features.refusals, strict=True)]
+
+
+def _known(
+    convolution: Convolution, gradient: Gradient, going: Tensor, value: Tensor, arriving: Tensor, precision: Tensor
+) -> Known:
+    """What is known at a convolution, from its output `value` and the loss gradient there, `arriving`."""
+    bias_gradient = gradient[f"{convolution.name}.bias"][going] if convolution.bias is not None else None
+    match convolution.activation:
+        case None:
+            pre, slope = value, torch.ones_like(value)
+        case ReLU():
+            live = relu_mask(value, arriving, bias_gradient, precision[going])
+            pre, slope = value, live.to(value)
+        case activation:
+            pre, slope = activation.invert(value)
+    if convolution.bias is not None:
+        pre = pre - convolution.bias[:, None, None]
+    within = torch.isfinite(pre) & (slope > 0)
+    return Known(
+        convolution.gradient_before_pooling(arriving * slope),
+        gradient[f"{convolution.name}.weight"][going],
+        pre.where(within, 0),
+        slope.where(within, 0),
+        precision[going],
+    )
