@@ -5,6 +5,8 @@ pre-activation and slope; the slope gives the gradient G at the convolution's ou
 and its weights give the input; and G through the transposed convolution gives the gradient at that input.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -16,9 +18,15 @@ from pipeline.gradient_inversion.relu_mask import relu_mask
 from pipeline.gradient_inversion.report import LayerReport, Recoverability
 from pipeline.gradient_inversion.step import Gradient
 
+LayerInput = Callable[[Convolution, Known], tuple[Tensor, list[LayerReport]]]
+
 
 def walk_back(
-    network: Chain, gradient: Gradient, features: Features, precision: Tensor
+    network: Chain,
+    gradient: Gradient,
+    features: Features,
+    precision: Tensor,
+    layer_input: LayerInput = convolution_input,
 ) -> tuple[Tensor, list[Recoverability]]:
     """Images (N, B, C, H, W) and a report for each of the N gradients, from the features that entered the head.
 
@@ -26,9 +34,10 @@ def walk_back(
     for `precision` (N,), the way goes on: its end is an estimate, which the report does not call recoverable.
     """
     steps, batch = features.value.shape[:2]
+    refusals = [refusal or unread(network) for refusal in features.refusals]
     images = features.value.new_full((steps, batch, *network.image_shape), torch.nan)
     lines: list[list[LayerReport]] = [[] for _ in range(steps)]
-    going = torch.tensor([n for n in range(steps) if features.refusals[n] is None], dtype=torch.long)
+    going = torch.tensor([n for n, refusal in enumerate(refusals) if refusal is None], dtype=torch.long)
     last = network.convolutions[-1].value_shape
     value = features.value[going].unflatten(2, last)
     arriving = features.gradient[going].unflatten(2, last)
@@ -36,27 +45,37 @@ def walk_back(
         if not len(going):
             break
         known = _known(convolution, gradient, going, value, arriving, precision)
-        value, reports = convolution_input(convolution, known)
+        value, reports = layer_input(convolution, known)
         for n, line in zip(going.tolist(), reports, strict=True):
             lines[n].append(line)
         goes_on = torch.tensor([line.enough for line in reports], dtype=torch.bool)
-        going, value = going[goes_on], value[goes_on]
+        going, value = going[goes_on], value[goes_on].masked_fill(~convolution.read_pixels, torch.nan)
         arriving = convolution.gradient_at_input(known.gradient[goes_on])
     else:
         images[going] = value
-    return images, [Recoverability(tuple(own), refusal) for own, refusal in zip(lines, features.refusals, strict=True)]
+    return images, [Recoverability(tuple(own), refusal) for own, refusal in zip(lines, refusals, strict=True)]
+
+
+def unread(network: Chain) -> str | None:
+    """Why no gradient tells the whole image: the first convolution's stride may pass over pixels."""
+    first = network.convolutions[0]
+    missed = int((~first.read_pixels).sum())
+    return f"{first.name}: not recoverable: {missed} pixels of the image are never read" if missed else None
 
 
 def _known(
     convolution: Convolution, gradient: Gradient, going: Tensor, value: Tensor, arriving: Tensor, precision: Tensor
 ) -> Known:
-    """What is known at a convolution, from its output `value` and the loss gradient there, `arriving`."""
+    """What is known at a convolution, from its output `value` and the loss gradient there, `arriving`.
+
+    An output that the next layer did not read is NaN: unknown, and of no influence.
+    """
     bias_gradient = gradient[f"{convolution.name}.bias"][going] if convolution.bias is not None else None
     match convolution.activation:
         case None:
             pre, slope = value, torch.ones_like(value)
         case ReLU():
-            live = relu_mask(value, arriving, bias_gradient, precision[going])
+            live = relu_mask(value.nan_to_num(), arriving, bias_gradient, precision[going])
             pre, slope = value, live.to(value)
         case activation:
             pre, slope = activation.invert(value)
@@ -64,7 +83,7 @@ def _known(
         pre = pre - convolution.bias[:, None, None]
     within = torch.isfinite(pre) & (slope > 0)
     return Known(
-        convolution.gradient_before_pooling(arriving * slope),
+        convolution.gradient_before_pooling(arriving * slope.nan_to_num()),
         gradient[f"{convolution.name}.weight"][going],
         pre.where(within, 0),
         slope.where(within, 0),

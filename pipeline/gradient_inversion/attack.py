@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.gradient_inversion.analytic import walk_back
+from pipeline.gradient_inversion.analytic import LayerInput, walk_back
 from pipeline.gradient_inversion.certificate import certify
+from pipeline.gradient_inversion.convolution_input import convolution_input
 from pipeline.gradient_inversion.fully_connected import Features, features_of_single_images
 from pipeline.gradient_inversion.layers import Chain
 from pipeline.gradient_inversion.minibatch import features_of_batches
@@ -63,6 +64,7 @@ def attack(
     labels: Tensor | None = None,
     pixel_range: tuple[float, float] | None = None,
     exposure: Exposure | None = None,
+    layer_input: LayerInput = convolution_input,
 ) -> Inversion:
     """Inverts N gradients by R-CONV, each of one image or the mean over a batch of B; all arithmetic in float64.
 
@@ -81,7 +83,9 @@ def attack(
         candidates = features_of_single_images(network, exact)
     else:
         candidates = [features_of_batches(network, exact, batch_size, precision)]
-    outcomes = [_follow(network, exact, features, labels, precision, exposure) for features in candidates]
+    outcomes = [
+        _follow(network, exact, features, labels, precision, exposure, layer_input) for features in candidates
+    ]
     chosen = [_choose(outcomes, n, float(precision[n].sqrt()), pixel_range) for n in range(count(gradient))]
     return Inversion(
         estimate=torch.stack([outcome.estimate[n] for n, (outcome, _) in enumerate(chosen)]),
@@ -110,8 +114,9 @@ def _follow(
     labels: Tensor | None,
     precision: Tensor,
     exposure: Exposure,
+    layer_input: LayerInput,
 ) -> _Outcome:
-    images, reports = walk_back(network, gradient, features, precision)
+    images, reports = walk_back(network, gradient, features, precision, layer_input)
     residual, labels = certify(network, gradient, images, labels, exposure)
     return _Outcome(images, labels, residual, reports)
 

@@ -8,7 +8,12 @@ from scipy.sparse.linalg import LinearOperator, lsmr
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.gradient_inversion.gradient_constraints import phase_matrix, phase_target, phases, place
+from pipeline.gradient_inversion.gradient_constraints import (
+    phase_matrix,
+    phase_target,
+    phases,
+    place,
+)
 from pipeline.gradient_inversion.layers import Convolution
 from pipeline.gradient_inversion.report import LayerReport
 from pipeline.gradient_inversion.weight_constraints import WeightFactor, weight_factor
@@ -48,14 +53,14 @@ class Known:
 
 
 def convolution_input(convolution: Convolution, known: Known) -> tuple[Tensor, list[LayerReport]]:
-    """The inputs (N, B, C, H, W), and a line of report for each of the N gradients.
+    """The inputs (N, B, C, H, W), 0 at pixels that are not read, and a line of report for each of the N gradients.
 
     Gradient constraints alone where they determine the input well; else the weight constraints through their cached
     factor, with gradient constraints in the directions the weights nearly lose; else gradient constraints first and
     weight constraints in their null space. Where all that does not determine an input, it is the least one that fits.
     """
     images, condition = _from_gradient(convolution, known)
-    unknowns = prod(images.shape[1:])
+    unknowns = _unknowns(convolution, images.shape[1])
     weight_rows = (known.trust > 0).flatten(1).sum(1)
     short = ~(condition <= (known.precision**-0.5).clamp(max=unknowns))
     rank = torch.full_like(weight_rows, unknowns)
@@ -74,6 +79,20 @@ def convolution_input(convolution: Convolution, known: Known) -> tuple[Tensor, l
         LayerReport(convolution.name, method, unknowns, *(number.item() for number in numbers))
         for method, *numbers in table
     ]
+
+
+def stacked_input(convolution: Convolution, known: Known) -> tuple[Tensor, list[LayerReport]]:
+    """As `convolution_input`, but every layer by one dense system of all its rows, as R-GAP does."""
+    images, reports = [], []
+    for n in range(len(known.precision)):
+        image, condition = _from_all_rows(convolution, known[n : n + 1])
+        images.append(image)
+        rows = int((known.trust[n] > 0).sum())
+        unknowns = _unknowns(convolution, len(image))
+        equations = min(unknowns, known.weight_gradient[n].numel())
+        precision = float(known.precision[n])
+        reports.append(LayerReport(convolution.name, "both", unknowns, equations, rows, condition, precision))
+    return torch.stack(images), reports
 
 
 def _from_gradient(convolution: Convolution, known: Known) -> tuple[Tensor, Tensor]:
@@ -103,6 +122,10 @@ def _least_squares(matrix: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return solution, condition
 
 
+def _unknowns(convolution: Convolution, batch: int) -> int:
+    return batch * convolution.input_shape[0] * int(convolution.read_pixels.sum())
+
+
 def _unknowns_left(convolution: Convolution, batch: int) -> int:
     """Unknowns that gradient constraints leave at the least: channels × Σ over phases of pixels − equations."""
     filters, channels = convolution.weight.shape[:2]
@@ -115,7 +138,7 @@ def _factor_applies(convolution: Convolution, known: Known) -> Tensor:
     all_known = known.trust.flatten(1).amin(1) > known.precision.sqrt()
     enough = prod(convolution.value_shape) >= prod(convolution.input_shape)
     many = _unknowns_left(convolution, known.rows.shape[1]) > FEW_UNKNOWNS
-    if not (enough and many and all_known.any()):
+    if not (enough and many and all_known.any() and convolution.read_pixels.all()):
         return torch.zeros_like(all_known)
     return all_known & (weight_factor(convolution).condition < WORST_FACTOR)
 
@@ -186,10 +209,10 @@ def _from_both(convolution: Convolution, known: Known) -> tuple[Tensor, float, i
         weakest = precision**0.75
     images = known.gradient.new_zeros(1, batch, *convolution.input_shape)
     left = channels * _nullity(decompositions, weakest * strongest)
-    rank = images.numel() - left
+    rank = _unknowns(convolution, batch) - left
     if left > rows:
         return images[0], torch.inf, rank
-    if images.numel() <= ALL_ROWS:
+    if _unknowns(convolution, batch) <= ALL_ROWS:
         return *_from_all_rows(convolution, known), rank
     null_space, faintest = [], strongest
     for phase, u, s, vt, target in decompositions:
@@ -219,7 +242,8 @@ def _nullity(decompositions: list, threshold: float) -> int:
 def _from_all_rows(convolution: Convolution, known: Known) -> tuple[Tensor, float]:
     """For one gradient of a small layer: every constraint in one dense least-squares system."""
     shape = (known.gradient.shape[1], *convolution.input_shape)
-    basis = torch.eye(prod(shape), dtype=torch.float64).unflatten(1, shape)
+    read = convolution.read_pixels.expand(shape).flatten()
+    basis = torch.eye(prod(shape), dtype=torch.float64)[read].unflatten(1, shape)
     gradient_rows, gradient_targets = [], []
     for phase in phases(convolution):
         pixels = basis.flatten(3)[..., phase.pixels].transpose(1, 2).flatten(2)
@@ -231,7 +255,7 @@ def _from_all_rows(convolution: Convolution, known: Known) -> tuple[Tensor, floa
     matrix = torch.cat([torch.cat(gradient_rows, 1).T / gradient_size, by_weights / row_size])
     target = torch.cat([gradient_target / gradient_size, row_target / row_size])
     solution, condition = _least_squares(matrix[None], target[None, :, None])
-    return solution[0, :, 0].nan_to_num().view(shape), float(condition)
+    return torch.einsum("q,qbchw->bchw", solution[0, :, 0].nan_to_num(), basis), float(condition)
 
 
 def _dense_completion(

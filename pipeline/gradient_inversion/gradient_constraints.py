@@ -16,7 +16,7 @@ from pipeline.gradient_inversion.layers import Convolution
 
 @dataclass(frozen=True)
 class Phase:
-    """One residue class: T taps that touch P pixels."""
+    """One residue class: T taps that touch P pixels; a pixel that nothing depends on is in no phase."""
 
     taps: Tensor
     """(T,) flat indices into kh × kw."""
@@ -31,6 +31,8 @@ def phases(convolution: Convolution) -> tuple[Phase, ...]:
     (_, height, width), (_, out_height, out_width) = convolution.input_shape, convolution.output_shape
     kernel_height, kernel_width = convolution.weight.shape[-2:]
     nowhere = out_height * out_width
+    positions = torch.arange(nowhere).where(convolution.read_outputs.flatten(), nowhere)
+    useful = torch.cat([positions, torch.tensor([nowhere])])
     found = []
     for taps_y, rows, reach_y in _phases_of_axis(
         height, out_height, kernel_height, convolution.stride[0], convolution.padding[0]
@@ -40,13 +42,12 @@ def phases(convolution: Convolution) -> tuple[Phase, ...]:
         ):
             reach = reach_y[:, None, :, None] * out_width + reach_x[None, :, None, :]
             reach = reach.where((reach_y >= 0)[:, None, :, None] & (reach_x >= 0)[None, :, None, :], nowhere)
-            found.append(
-                Phase(
-                    (taps_y[:, None] * kernel_width + taps_x).flatten(),
-                    (rows[:, None] * width + columns).flatten(),
-                    reach.flatten(2).flatten(0, 1),
-                )
-            )
+            reach = useful[reach]
+            taps = (taps_y[:, None] * kernel_width + taps_x).flatten()
+            pixels = (rows[:, None] * width + columns).flatten()
+            reach = reach.flatten(2).flatten(0, 1)
+            read = (reach < nowhere).any(0)
+            found.append(Phase(taps, pixels[read], reach[:, read]))
     return tuple(found)
 
 

@@ -32,11 +32,27 @@ class Convolution:
     output_shape: Shape
     pooling: "AveragePooling | None" = None
     activation: Activation | None = None
+    read_values: Tensor | None = None
+    """Mask over the height and width of what the layer hands on: on these anything later depends; none = on all."""
 
     @property
     def value_shape(self) -> Shape:
         """Shape of what the layer hands on."""
         return self.pooling.output_shape if self.pooling else self.output_shape
+
+    @cached_property
+    def read_outputs(self) -> Tensor:
+        """Mask (Ho, Wo) of the convolution's outputs on which anything later depends."""
+        values = torch.ones(self.value_shape[1:]) if self.read_values is None else self.read_values.double()
+        return self.gradient_before_pooling(values.double()[None, None])[0, 0] > 0
+
+    @cached_property
+    def read_pixels(self) -> Tensor:
+        """Mask (H, W) of the inputs on which anything later depends; wide strides and uneven edges leave some out."""
+        kernel = torch.ones(1, 1, *self.weight.shape[2:], dtype=torch.float64)
+        one_channel = (1, *self.input_shape[1:])
+        outputs = self.read_outputs.double()[None, None]
+        return _convolution_adjoint(outputs, kernel, self.stride, self.padding, one_channel)[0, 0] > 0.5
 
     @cached_property
     def rows_kernel(self) -> Tensor:
@@ -142,6 +158,8 @@ def read_network(module: nn.Module, image_shape: Shape) -> Chain:
             (head if head else convolutions)[-1] = replace(last, activation=activation)
     if not convolutions or not head or head[-1].activation:
         raise UserError("the network must be convolutions, flatten, fully connected layers, and end in plain logits")
+    for depth in reversed(range(len(convolutions) - 1)):
+        convolutions[depth] = replace(convolutions[depth], read_values=convolutions[depth + 1].read_pixels)
     return Chain(module, tuple(image_shape), tuple(convolutions), tuple(head))
 
 

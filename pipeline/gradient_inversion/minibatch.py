@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.gradient_inversion.activations import ReLU
 from pipeline.gradient_inversion.fully_connected import Features
-from pipeline.gradient_inversion.layers import Chain, Linear
+from pipeline.gradient_inversion.layers import Chain
 from pipeline.gradient_inversion.step import Gradient
 from pipeline.randomness import numpy_generator
 
@@ -49,7 +49,7 @@ def _features_of_batch(
     _, strength, span = torch.linalg.svd(weight_gradient, full_matrices=False)
     rank = int((strength > precision**0.75 * strength[0]).sum())
     if rank != batch_size:
-        return f"{layer.name}: {_why_rank(rank, batch_size, layer, network)}"
+        return f"{layer.name}: {_why_rank(rank, batch_size, network)}"
     rays = _rays(span[:batch_size].numpy(), precision)
     if len(rays) < batch_size:
         return f"{layer.name}: un-mixing found {len(rays)} of {batch_size} images; the others have too few zeros"
@@ -61,11 +61,18 @@ def _features_of_batch(
     return directions / inverse_scale, (scaled * inverse_scale) @ layer.weight
 
 
-def _why_rank(rank: int, batch_size: int, layer: Linear, network: Chain) -> str:
-    outputs = len(layer.weight)
-    most = outputs - 1 if len(network.head) == 1 else outputs
-    if batch_size > most:
-        return f"{outputs} outputs keep at most {most} images apart, not {batch_size}"
+def distinguishable(network: Chain) -> int:
+    """The most images whose features the first fully connected layer's gradient keeps apart: its rank.
+
+    That is its number of outputs, less one where they are logits: a softmax's derivatives sum to zero.
+    """
+    outputs = len(network.head[0].weight)
+    return max(1, outputs - 1) if len(network.head) == 1 else outputs
+
+
+def _why_rank(rank: int, batch_size: int, network: Chain) -> str:
+    if batch_size > (most := distinguishable(network)):
+        return f"its gradient keeps at most {most} images apart, not {batch_size}"
     return f"the gradient has rank {rank}, so it does not come from {batch_size} distinguishable images"
 
 

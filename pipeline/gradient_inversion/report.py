@@ -1,6 +1,6 @@
 """The recoverability report: for every layer, what determines its input and whether that is enough."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -20,6 +20,8 @@ class LayerReport:
     """Ratio of the largest to the smallest singular value of what is solved; ∞ where that is rank deficient."""
     precision: float
     """Relative error of the given gradient."""
+    hidden_rows: int = 0
+    """Equations behind a ReLU, which hold where its units turn out to be live; none is counted."""
 
     @property
     def limit(self) -> float:
@@ -35,9 +37,15 @@ class LayerReport:
     def recoverable(self) -> bool:
         return self.enough and self.condition <= self.limit
 
+    def behind_relu(self, rows: int) -> "LayerReport":
+        """The same line, telling how many equations a ReLU may reveal."""
+        return replace(self, hidden_rows=rows)
+
     @property
     def verdict(self) -> str:
         left = self.unknowns - self.gradient_rank
+        if not self.enough and left <= self.hidden_rows:
+            return f"depends on the gradient: at least {left} of {self.hidden_rows} ReLU units must be live"
         if not self.enough:
             return f"not recoverable: {left} unknowns are left by the gradient for {self.weight_rows} weight rows"
         if not self.recoverable:

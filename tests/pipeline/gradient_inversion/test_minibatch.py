@@ -46,7 +46,7 @@ def test_features_are_those_of_the_forward_pass(batch):
 @pytest.mark.parametrize(
     ("size", "options", "words"),
     [
-        (10, {"classes": 10}, "10 outputs keep at most 9 images apart, not 10"),
+        (10, {"classes": 10}, "its gradient keeps at most 9 images apart, not 10"),
         (3, {"activation": "tanh"}, "behind a ReLU"),
         (6, {}, "not recoverable"),
     ],

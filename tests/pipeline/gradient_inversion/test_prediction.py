@@ -1,0 +1,38 @@
+"""What a network alone says, against counts made by hand."""
+
+from pipeline.gradient_inversion.layers import read_network
+from pipeline.gradient_inversion.networks import build
+from pipeline.gradient_inversion.prediction import predict
+from pipeline.randomness import torch_generator
+
+
+def report(name, batch_size=1, **options):
+    module = build(name, (3, 32, 32), 10, torch_generator(0), **options)
+    return predict(read_network(module, (3, 32, 32)), batch_size)
+
+
+def test_ranks_of_the_dlg_network_are_those_counted_by_hand():
+    """12 filters, stride 2, on 16×16: phases of 9, 6, 6 and 4 taps for 64 pixels; the last has rank 48."""
+    lines = {line.layer: line for line in report("dlg_lenet").layers}
+    assert lines["2"].gradient_rank == 12 * (64 + 64 + 64 + 48)
+    assert lines["0"].gradient_rank == 3 * 12 * (9 + 6 + 6 + 4)
+    assert lines["0"].weight_rows == lines["0"].unknowns == 3072
+    assert all(line.recoverable for line in lines.values())
+
+
+def test_a_relu_behind_which_rows_are_needed_says_how_many():
+    found = report("lenet_all_relu", filters=(24, 22, 3, 3))
+    assert not found.recoverable
+    assert found.reason == "0: depends on the gradient: at least 1272 of 6144 ReLU units must be live"
+    assert report("lenet_all_relu").recoverable
+
+
+def test_batches_beyond_the_logits_are_refused():
+    assert "at most 9 images apart, not 10" in report("lenet", 10).reason
+
+
+def test_the_report_prints_as_a_table():
+    lines = str(report("lenet")).splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("layer")
+    assert lines[1].endswith("recoverable")
