@@ -1,0 +1,68 @@
+"""Gradients of one training step and the attacks on them: the keys of `gradient_inversion:` in an experiment."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from pipeline.settings import Integers, Settings, Strings
+
+NETWORKS = Literal[
+    "lenet", "lenet_a", "lenet_o", "o_cnn6", "lenet_4_relu", "lenet_all_relu", "dlg_lenet", "rgap_cnn6"
+]
+ATTACKS = ("r_conv", "dlg", "idlg", "inverting_gradients", "r_gap")
+
+
+class AttackedNetwork(Settings):
+    """The network whose gradient is exposed; trained ones start from PyTorch's default initialisation."""
+
+    name: NETWORKS = "lenet_a"
+    activation: Literal["relu", "leaky_relu", "sigmoid", "tanh", "elu"] | None = Field(
+        default=None, description="of the layers where the plan leaves it open; none = as published"
+    )
+    init: Literal["uniform", "default"] = Field(default="uniform", description="uniform = U(−0.5, 0.5)")
+    filters: Integers | None = Field(default=None, description="instead of the plan's own, layer by layer")
+    train_steps: NonNegativeInt = Field(default=0, description="steps of Adam before the gradient is taken")
+
+    @model_validator(mode="after")
+    def _trained_from_default(self):
+        if self.train_steps and self.init != "default":
+            raise ValueError("train_steps needs init: default; training from U(−0.5, 0.5) does not get off the ground")
+        return self
+
+
+class ExposedGradient(Settings):
+    """How the gradient is altered before the adversary sees it."""
+
+    dtype: Literal["float64", "float32", "float16"] = "float64"
+    clip_norm: PositiveFloat | None = Field(default=None, description="norm of a gradient at most, as in DP-SGD")
+    noise_multiplier: NonNegativeFloat = Field(default=0.0, description="normal noise, in units of clip_norm")
+
+    @model_validator(mode="after")
+    def _noise_needs_a_norm(self):
+        if self.noise_multiplier and self.clip_norm is None:
+            raise ValueError("noise_multiplier is in units of clip_norm; give clip_norm too")
+        return self
+
+
+class GradientInversion(Settings):
+    """The first `images` of the data, each (or each batch) with its own gradient, under each attack."""
+
+    network: AttackedNetwork = AttackedNetwork()
+    images: PositiveInt = 100
+    images_per_shard: PositiveInt = 25
+    batch_size: PositiveInt = Field(default=1, description="images whose mean gradient is exposed")
+    gradient: ExposedGradient = ExposedGradient()
+    attacks: Strings = ("r_conv",)
+    refine: bool = Field(default=False, description="r_conv: then fit noisy gradients by least squares")
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        unknown = [name for name in self.attacks if name not in ATTACKS]
+        if unknown or not self.attacks:
+            raise ValueError(f"attacks {unknown} are not known; valid: {', '.join(ATTACKS)}")
+        if self.batch_size > 1 and self.attacks != ("r_conv",):
+            raise ValueError("batch_size above 1 is for r_conv alone; the other attacks take single images")
+        for key in ("images", "images_per_shard"):
+            if getattr(self, key) % self.batch_size:
+                raise ValueError(f"{key} must be a multiple of batch_size")
+        return self
