@@ -20,6 +20,7 @@ from pipeline import ROOT, located
 from pipeline.data.settings import DataSet, Task
 from pipeline.errors import UserError
 from pipeline.evaluation.settings import Evaluation
+from pipeline.gradient_inversion.settings import GradientInversion
 from pipeline.layers import Layer, find, grid_points, layers_of, merge, override_layer
 from pipeline.networks.settings import Backbone, Pretrain
 from pipeline.reconstruction.settings import Reconstructor
@@ -66,6 +67,7 @@ class Experiment(Settings):
     shadow_models: ShadowModels | None = None
     reconstructor: Reconstructor | None = None
     evaluation: Evaluation = Evaluation()
+    gradient_inversion: GradientInversion | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self):
@@ -80,6 +82,8 @@ class Experiment(Settings):
                 )
         if self.backbone and not self.backbone.weights and not self.pretrain:
             raise ValueError("backbone.weights names no file and there is no pretrain part to make one")
+        if self.gradient_inversion and not self.data:
+            raise ValueError("gradient_inversion needs the part data")
         if self.reconstructor and not self.shadow_models:
             raise ValueError("reconstructor needs the part shadow_models")
         return self

@@ -17,6 +17,7 @@ NAMES = (
     "reconstructor",
     "min_mse",
     "roc",
+    "gradient_inversion",
     "report",
 )
 """In an order in which every stage stands after those it reads."""

@@ -2,12 +2,13 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 import click
 from rich.console import Console
 from rich.status import Status
 
-from pipeline.config import load
+from pipeline.config import Experiment, load
 from pipeline.errors import Failure, UserError
 from stages.plan import Plan
 from stages.stage import Progress, Stage
@@ -21,17 +22,24 @@ set_option = click.option(
 device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
-def main(stage: Stage, description: str) -> None:
-    """The command line of one stage. CONFIG is a YAML file, or the name of one in config_data/."""
+def main(stage: Stage, description: str, report: Callable[[Experiment], str] | None = None) -> None:
+    """The command line of one stage; `report` is what a stage can say of an experiment without making anything."""
 
     @click.command(help=description)
     @config_argument
     @click.option("--shard", help="One shard; without it, all that are missing.")
     @set_option
     @device_option
-    def command(config: str, shard: str | None, overrides: tuple[str, ...], device: str) -> None:
-        _make(stage, config, shard, overrides, device)
+    def command(
+        config: str, shard: str | None, overrides: tuple[str, ...], device: str, only_report: bool = False
+    ) -> None:
+        if only_report:
+            click.echo(report(load(config, overrides)))
+        else:
+            _make(stage, config, shard, overrides, device)
 
+    if report:
+        command.params.append(click.Option(["--report", "only_report"], is_flag=True, help=report.__doc__))
     run_command(command)
 
 

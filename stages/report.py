@@ -1,12 +1,17 @@
 """The page that answers the experiment's question, with its tables as CSV beside it."""
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.config import Experiment
 from pipeline.store import Result, Shards
 from stages import NAMES
 from stages.command import main
 from stages.stage import Resources, Stage, Work
+
+if TYPE_CHECKING:
+    from pipeline.report.page import Chapter
 
 
 def work_table(inputs: dict[str, Shards]):
@@ -23,40 +28,75 @@ def work_table(inputs: dict[str, Shards]):
     return Table(["stage", "shards", "seconds", "seconds a shard", "device", "hosts"], rows, "work")
 
 
-def run(work: Work) -> Result:
-    """index.html, rates_<mode>.csv, scores_<mode>.csv, work.csv."""
-    import yaml
-
+def reconstruction_chapters(work: Work) -> list["Chapter"]:
     from pipeline.data.images import target_images
     from pipeline.data.sources import load
+    from pipeline.report.reconstructor import chapter
+
+    experiment, data = work.experiment, work.experiment.data
+    images = target_images(load(data, "test", experiment.paths.data_root), data.image_size).numpy()
+    chapters = []
+    for mode in work.inputs["roc"].names:
+        threshold = float(work.inputs["roc"].attributes(mode)["threshold"])
+        roc, scores = work.inputs["roc"].read(mode), work.inputs["min_mse"].read(mode)
+        chapters.append(chapter(mode, roc, threshold, scores, images, experiment.evaluation.sheet_victims))
+    return chapters
+
+
+def inversion_chapter(work: Work) -> "Chapter":
+    from pipeline.report.gradient_inversion import chapter
+
+    shards, asked = work.inputs["gradient_inversion"], work.experiment.gradient_inversion
+    found = {}
+    for attack in asked.attacks:
+        own = shards.matching(f"{attack}-")
+        records = [own.attributes(shard) for shard in own.names]
+        refusals = sorted({refusal for record in records for refusal in json.loads(record["refusals"])})
+        rows = own.concatenated("original", "estimate", "mse", "psnr", "ssim", "residual", "tolerance", "success")
+        found[attack] = (rows, sum(float(record["seconds"]) for record in records), refusals)
+    return chapter(found, work.experiment.evaluation.sheet_victims)
+
+
+def run(work: Work) -> Result:
+    """index.html and the CSV of every table."""
+    import yaml
+
     from pipeline.report.page import Section, render
-    from pipeline.report.reconstructor import scores_table, section
     from pipeline.store import software
 
-    experiment, inputs = work.experiment, work.inputs
-    data, shadow = experiment.data, experiment.shadow_models
-    images = target_images(load(data, "test", experiment.paths.data_root), data.image_size).numpy()
-    sections, tables, answers = [], [work_table(inputs)], []
-    for mode in inputs["roc"].names:
-        roc, scores = inputs["roc"].read(mode), inputs["min_mse"].read(mode)
-        threshold = float(inputs["roc"].attributes(mode)["threshold"])
-        found = section(mode, roc, threshold, scores, images, experiment.evaluation.sheet_victims)
-        sections.append(found)
-        tables += [*found.tables, scores_table(scores, mode)]
-        hits = roc["threshold_tpr"][0, 0]
-        answers.append(f"{mode}: AUC {roc['auc'][0, 0]:.3f}, {100 * hits:.0f} % of images below the threshold")
-    models = shadow.seeds * shadow.models_per_seed
-    summary = (
-        f"{data.name}, {shadow.class_size} image(s) a class, {models:,} shadow models, experiment seed "
-        f"{experiment.seed}. {'; '.join(answers)}."
-    )
+    experiment = work.experiment
+    chapters = reconstruction_chapters(work) if experiment.reconstructor else []
+    if experiment.gradient_inversion:
+        chapters.append(inversion_chapter(work))
     configuration = experiment.model_dump(mode="json", exclude={"paths", "source", "overrides"}, exclude_none=True)
-    sections += [
-        Section("Work", f"Commit {software()['git_commit']}, {software()['packages']}.", [tables[0]]),
+    sections = [
+        *(chapter.section for chapter in chapters),
+        Section("Work", f"Commit {software()['git_commit']}, {software()['packages']}.", [work_table(work.inputs)]),
         Section("Configuration", preformatted=yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True)),
     ]
-    page = render(f"Reconstruction attack: {experiment.title}", summary, sections)
+    tables = [table for section in sections for table in section.tables]
+    tables += [table for chapter in chapters for table in chapter.beside]
+    page = render(experiment.title, f"{described(experiment)} {'; '.join(c.answer for c in chapters)}.", sections)
     return Result({}, {}, {"index.html": page} | {f"{table.file}.csv": table.csv() for table in tables})
+
+
+def described(experiment: Experiment) -> str:
+    """The experiment in a sentence."""
+    parts = [experiment.data.name]
+    if shadow := experiment.shadow_models:
+        private = shadow.training.private
+        noise = private and (private.noise_multiplier or f"for ε = {private.target_epsilon}")
+        parts += [
+            f"{shadow.class_size} image(s) a class",
+            f"{shadow.seeds * shadow.models_per_seed:,} shadow models",
+            f"noise multiplier {noise}" if private else "trained without noise",
+        ]
+    if inversion := experiment.gradient_inversion:
+        parts += [
+            f"{inversion.images} images in batches of {inversion.batch_size}",
+            f"network {inversion.network.name}",
+        ]
+    return f"{', '.join(parts)}, experiment seed {experiment.seed}."
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
@@ -69,7 +109,7 @@ def location(experiment: Experiment, stage: str, shard: str, fingerprint: str) -
 
 STAGE = Stage(
     name="report",
-    shards=lambda experiment: ["report"] if experiment.reconstructor else [],
+    shards=lambda experiment: ["report"] if experiment.reconstructor or experiment.gradient_inversion else [],
     inputs=lambda experiment: [name for name in NAMES if name != "report"],
     settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),

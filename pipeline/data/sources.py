@@ -36,6 +36,12 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def part(self, chosen: range) -> "ImageSource":
+        """The images of a range, numbered from 0."""
+        places = np.asarray(chosen)
+        attributes = None if self.attributes is None else self.attributes[places]
+        return ImageSource(self.labels[places], lambda indices: self.read(places[indices]), attributes)
+
 
 def load(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     """Open a split of `dataset` under `root`; raises UserError naming the file, the place and the cure."""

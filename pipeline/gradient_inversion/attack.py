@@ -83,9 +83,7 @@ def attack(
         candidates = features_of_single_images(network, exact)
     else:
         candidates = [features_of_batches(network, exact, batch_size, precision)]
-    outcomes = [
-        _follow(network, exact, features, labels, precision, exposure, layer_input) for features in candidates
-    ]
+    outcomes = [_follow(network, exact, features, labels, precision, exposure, layer_input) for features in candidates]
     chosen = [_choose(outcomes, n, float(precision[n].sqrt()), pixel_range) for n in range(count(gradient))]
     return Inversion(
         estimate=torch.stack([outcome.estimate[n] for n, (outcome, _) in enumerate(chosen)]),

@@ -107,9 +107,7 @@ def _objective(corners: list[np.ndarray], draw: np.ndarray) -> np.ndarray:
     return draw - np.linalg.pinv(known) @ (known @ draw) + push
 
 
-def _corner(
-    constraints: np.ndarray, centre: np.ndarray, objective: np.ndarray, precision: float
-) -> np.ndarray | None:
+def _corner(constraints: np.ndarray, centre: np.ndarray, objective: np.ndarray, precision: float) -> np.ndarray | None:
     """The corner of {q : constraintsᵀq ≥ 0, centreᵀq = 1} least in the objective, if many constraints are tight."""
     size = len(constraints)
     program = linprog(

@@ -114,9 +114,7 @@ class RGAP:
         self, network: Chain, gradient: Gradient, generator: torch.Generator, exposure: Exposure | None = None
     ) -> Inversion:
         """Inverts N gradients of single images; nothing is drawn from `generator`."""
-        return attack(
-            network, gradient, pixel_range=self.pixel_range, exposure=exposure, layer_input=stacked_input
-        )
+        return attack(network, gradient, pixel_range=self.pixel_range, exposure=exposure, layer_input=stacked_input)
 
 
 def _dummy(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

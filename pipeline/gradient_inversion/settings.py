@@ -6,9 +6,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from pipeline.settings import Integers, Settings, Strings
 
-NETWORKS = Literal[
-    "lenet", "lenet_a", "lenet_o", "o_cnn6", "lenet_4_relu", "lenet_all_relu", "dlg_lenet", "rgap_cnn6"
-]
+NETWORKS = Literal["lenet", "lenet_a", "lenet_o", "o_cnn6", "lenet_4_relu", "lenet_all_relu", "dlg_lenet", "rgap_cnn6"]
 ATTACKS = ("r_conv", "dlg", "idlg", "inverting_gradients", "r_gap")
 
 

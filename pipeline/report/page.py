@@ -49,6 +49,15 @@ class Section:
     preformatted: str = ""
 
 
+@dataclass(frozen=True)
+class Chapter:
+    """What one attack has to say: its section, further tables that only lie beside the page, and one sentence."""
+
+    section: Section
+    answer: str
+    beside: Sequence[Table] = ()
+
+
 def render(title: str, summary: str, sections: Sequence[Section]) -> bytes:
     """The page as UTF-8 HTML with styles and pictures inside."""
     return TEMPLATES.get_template("page.html").render(title=title, summary=summary, sections=sections).encode()

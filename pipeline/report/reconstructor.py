@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pipeline.report import figures
-from pipeline.report.page import Figure, Section, Table
+from pipeline.report.page import Chapter, Figure, Section, Table
 
 
 def interval(triple: np.ndarray, bound: bool = False) -> str:
@@ -39,14 +39,14 @@ def scores_table(scores: Mapping[str, np.ndarray], mode: str) -> Table:
     return Table(["victim", "group", "h0", "h1", "nearest_image"], rows, f"scores_{mode}")
 
 
-def section(
+def chapter(
     mode: str,
     roc: Mapping[str, np.ndarray],
     threshold: float,
     scores: Mapping[str, np.ndarray],
     images: np.ndarray,
     shown: int,
-) -> Section:
+) -> Chapter:
     """`images` (n, C, S, S) uint8 are the test split; `shown` victims are pictured, evenly from best to worst."""
     h0, h1, nearest, rebuilt = (scores[name] for name in ("h0", "h1", "nearest", "rebuilt"))
     ranked = np.argsort(h0.mean(1), kind="stable")
@@ -57,7 +57,11 @@ def section(
         f"{h1.mean():.4f} for weights that saw none of the images (H1). Intervals are 95 %, from resampling victims; "
         "≤ marks a rate below what the sample can resolve."
     )
-    return Section(
+    answer = (
+        f"{mode}: AUC {roc['auc'][0, 0]:.3f}, {100 * roc['threshold_tpr'][0, 0]:.0f} % of images nearer than a "
+        "relative would be"
+    )
+    section = Section(
         f"Reconstruction, {mode}",
         text,
         [rates_table(roc, mode)],
@@ -71,3 +75,4 @@ def section(
             ),
         ],
     )
+    return Chapter(section, answer, [scores_table(scores, mode)])

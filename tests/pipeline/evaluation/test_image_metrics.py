@@ -19,7 +19,7 @@ def test_ssim_is_the_mean_over_reflected_windows():
     """Pixel by pixel, with weighted moments of each 3×3 window, in numpy."""
     rng = np.random.default_rng(0)
     x, y = rng.random((2, 1, 5, 7))
-    one = np.exp(-np.arange(-1, 2) ** 2 / (2 * 1.5**2))
+    one = np.exp(-(np.arange(-1, 2) ** 2) / (2 * 1.5**2))
     window = np.outer(one, one) / one.sum() ** 2
     pad_x, pad_y = (np.pad(image[0], 1, mode="reflect") for image in (x, y))
     values = []

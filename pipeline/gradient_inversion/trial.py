@@ -1,0 +1,86 @@
+"""One trial: gradients of real images are exposed, an attack inverts them, and what it found is scored."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from pipeline.evaluation.image_metrics import mean_squared_error, psnr, ssim
+from pipeline.gradient_inversion.attack import Inversion
+from pipeline.gradient_inversion.attack import attack as r_conv
+from pipeline.gradient_inversion.certificate import certify
+from pipeline.gradient_inversion.layers import Chain
+from pipeline.gradient_inversion.peers import PEERS
+from pipeline.gradient_inversion.refinement import refine
+from pipeline.gradient_inversion.settings import ExposedGradient, GradientInversion
+from pipeline.gradient_inversion.step import Exposure, Gradient, gradients_of_steps
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """What the adversary sees of N steps, and what it does not: images (N, B, C, H, W) in [0, 1]."""
+
+    gradient: Gradient
+    exposure: Exposure
+    images: Tensor
+
+
+def expose(
+    network: Chain, images: Tensor, labels: Tensor, described: ExposedGradient, generator: torch.Generator
+) -> Exposed:
+    """Gradients of a step on each of N batches, images (N, B, C, H, W) with labels (N, B), altered as described."""
+    exposure = Exposure(getattr(torch, described.dtype), described.clip_norm, described.noise_multiplier)
+    one_logit = len(network.head[-1].weight) == 1
+    gradient = gradients_of_steps(network.module, images, labels % 2 if one_logit else labels)
+    return Exposed(exposure.apply(gradient, generator), exposure, images)
+
+
+def invert(
+    network: Chain, exposed: Exposed, attack: str, asked: GradientInversion, generator: torch.Generator
+) -> Inversion:
+    """The attack of that name; R-CONV's estimate is refined afterwards where that is asked for."""
+    if attack != "r_conv":
+        return PEERS[attack]().run(network, exposed.gradient, generator, exposed.exposure)
+    found = r_conv(
+        network,
+        exposed.gradient,
+        batch_size=asked.batch_size,
+        pixel_range=(0.0, 1.0),
+        exposure=exposed.exposure,
+    )
+    if not asked.refine:
+        return found
+    estimate = refine(network, exposed.gradient, found.estimate, found.labels, exposed.exposure)
+    exact = {name: part.double() for name, part in exposed.gradient.items()}
+    residual, labels = certify(network, exact, estimate, found.labels, exposed.exposure)
+    return replace(found, estimate=estimate, residual=residual, labels=labels)
+
+
+def score(exposed: Exposed, inversion: Inversion) -> dict[str, np.ndarray]:
+    """Row by row of the N·B images: original, estimate; mse, psnr, ssim; residual, tolerance, success of its gradient.
+
+    The images of a batch come in no order; each original is paired with an estimate so that the sum of errors is least.
+    Where an attack gave up, estimate and scores are NaN.
+    """
+    originals, estimates = exposed.images, _paired(exposed.images, inversion.estimate)
+    batch = originals.shape[1]
+    scores = {
+        "original": originals.float(),
+        "estimate": estimates.float(),
+        "mse": mean_squared_error(originals, estimates),
+        "psnr": psnr(originals, estimates),
+        "ssim": ssim(originals, estimates.clamp(0, 1)),
+    }
+    rows = {name: part.flatten(0, 1).numpy() for name, part in scores.items()}
+    per_gradient = {"residual": inversion.residual, "tolerance": inversion.tolerance, "success": inversion.success}
+    return rows | {name: part.repeat_interleave(batch).numpy() for name, part in per_gradient.items()}
+
+
+def _paired(originals: Tensor, estimates: Tensor) -> Tensor:
+    paired = estimates.clone()
+    for n, (batch, found) in enumerate(zip(originals, estimates, strict=True)):
+        errors = mean_squared_error(batch[:, None], found[None]).nan_to_num(torch.inf).clamp(max=1e300)
+        paired[n] = found[linear_sum_assignment(errors.numpy())[1]]
+    return paired

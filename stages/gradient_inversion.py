@@ -1,0 +1,125 @@
+"""Invert gradients of single training steps: one shard is an attack on a block of images."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.config import Experiment
+from pipeline.errors import UserError
+from pipeline.store import Result
+from stages.command import main
+from stages.stage import Resources, Stage, Work
+
+if TYPE_CHECKING:
+    from pipeline.data.sources import ImageSource
+
+TRAINING_IMAGES = 5000
+"""What a network that is not attacked fresh is trained on: the first of the data."""
+
+
+def blocks(experiment: Experiment) -> dict[str, tuple[str, range]]:
+    """Shard → (attack, images)."""
+    asked = experiment.gradient_inversion
+    if not asked:
+        return {}
+    starts = range(0, asked.images, asked.images_per_shard)
+    return {
+        f"{attack}-{start:05d}": (attack, range(start, min(start + asked.images_per_shard, asked.images)))
+        for attack in asked.attacks
+        for start in starts
+    }
+
+
+def settings(experiment: Experiment, shard: str) -> dict:
+    attack, images = blocks(experiment)[shard]
+    described = experiment.gradient_inversion.model_dump(mode="json", exclude={"attacks", "images", "images_per_shard"})
+    return {
+        **described,
+        "attack": attack,
+        "images": [images.start, images.stop],
+        "data": experiment.data.identity(),
+        "seed": experiment.seed,
+    }
+
+
+def check(experiment: Experiment) -> None:
+    from pipeline.data.sources import load
+
+    source = load(experiment.data, "train", experiment.paths.data_root)
+    if len(source) < (images := experiment.gradient_inversion.images):
+        raise UserError(f"gradient_inversion.images is {images}, but {experiment.data.name} has {len(source)}")
+    attacked_network(experiment, source)
+
+
+def attacked_network(experiment: Experiment, source: "ImageSource"):
+    """The network under attack, drawn (and trained, where that is asked for) from the experiment's seed alone."""
+    import torch
+
+    from pipeline.gradient_inversion.layers import read_network
+    from pipeline.gradient_inversion.networks import build, train
+    from pipeline.randomness import torch_generator
+
+    data, asked = experiment.data, experiment.gradient_inversion.network
+    generator = torch_generator(experiment.seed, "gradient_inversion", "network")
+    shape = (data.channels, data.image_size, data.image_size)
+    classes = int(source.labels.max()) + 1
+    drawn = {"activation": asked.activation, "init": asked.init, "filters": asked.filters}
+    network = build(asked.name, shape, classes, generator, **drawn)
+    if asked.train_steps:
+        chosen = range(min(len(source), TRAINING_IMAGES))
+        images, labels = pixels(experiment, source, chosen), torch.as_tensor(source.labels[: len(chosen)])
+        train(network, images, labels, asked.train_steps, generator)
+    return read_network(network, shape)
+
+
+def pixels(experiment: Experiment, source: "ImageSource", chosen: range):
+    """Images (n, C, S, S) in [0, 1], float64."""
+    from pipeline.data.images import target_images
+
+    return target_images(source.part(chosen), experiment.data.image_size).double() / 255
+
+
+def run(work: Work) -> Result:
+    """original, estimate (n, C, S, S) float32; mse, psnr, ssim, residual, tolerance (n,); success (n,) bool."""
+    import torch
+
+    from pipeline.data.sources import load
+    from pipeline.gradient_inversion.trial import expose, invert, score
+    from pipeline.randomness import torch_generator
+
+    experiment, asked = work.experiment, work.experiment.gradient_inversion
+    attack, chosen = blocks(experiment)[work.shard]
+    source = load(experiment.data, "train", experiment.paths.data_root)
+    network = attacked_network(experiment, source)
+    images = pixels(experiment, source, chosen).unflatten(0, (-1, asked.batch_size))
+    labels = torch.as_tensor(source.labels[chosen.start : chosen.stop]).view(images.shape[:2])
+    # attacks that are compared see the same noise, so it is drawn for the images and not for the attack
+    noise = torch_generator(experiment.seed, "gradient_inversion", "noise", chosen.start)
+    exposed = expose(network, images, labels, asked.gradient, noise)
+    own = torch_generator(experiment.seed, "gradient_inversion", work.shard)
+    inversion = invert(network, exposed, attack, asked, own)
+    refusals = sorted({refusal for refusal in inversion.refusals if refusal})
+    facts = {"attack": attack, "seconds": inversion.seconds, "gradients": len(images), "refusals": refusals}
+    return Result(score(exposed, inversion), facts)
+
+
+def prediction(experiment: Experiment) -> str:
+    """What the network alone says about recoverability, before any gradient is seen."""
+    from pipeline.data.sources import load
+    from pipeline.gradient_inversion.prediction import predict
+
+    source = load(experiment.data, "train", experiment.paths.data_root)
+    found = predict(attacked_network(experiment, source), experiment.gradient_inversion.batch_size)
+    return f"{found}\n{'recoverable' if found.recoverable else found.reason}"
+
+
+STAGE = Stage(
+    name="gradient_inversion",
+    shards=lambda experiment: list(blocks(experiment)),
+    inputs=lambda experiment: [],
+    settings=settings,
+    resources=lambda experiment: Resources("cpu", threads=1, memory_gb=4.0, seconds_per_shard=30.0),
+    run=run,
+    check=check,
+)
+
+if __name__ == "__main__":
+    main(STAGE, __doc__, report=prediction)
