@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pipeline.interruption import Interrupted, stop_asked
 from pipeline.store import atomic_write
 
 
@@ -26,12 +27,18 @@ class Checkpoint:
             return None
 
     def offer(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Call as often as the state is consistent; it is asked for and saved only when the period has passed."""
-        if time.monotonic() - self._saved_at < self.period:
+        """Call as often as the state is consistent; it is asked for and saved only when the period has passed.
+
+        When this process was asked to stop, it is saved at once, and Interrupted is raised.
+        """
+        stop = stop_asked()
+        if not stop and time.monotonic() - self._saved_at < self.period:
             return
         content = {"fingerprint": self.fingerprint, "state": state()}
         atomic_write(self.path, lambda temporary: torch.save(content, temporary))
         self._saved_at = time.monotonic()
+        if stop:
+            raise Interrupted(f"{stop}: its state is in {self.path.name}")
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
