@@ -28,7 +28,7 @@ def main() -> None:
         plan, stage = Plan(load("demo", overrides)), stage_named("shadow_models")
         for shard, expected in plan.fingerprints(stage).items():
             weights = Result({"weights": np.zeros((8, 2570), np.float32)})
-            write_shard(plan.path(stage, shard), weights, expected, {"wall_seconds": 1.0, "stage": stage.name})
+            write_shard(plan.path(stage, shard), weights, expected, {"wall_seconds": 1.0, "device": "cpu"})
         command = [sys.executable, "-m", "jobs", "status", "demo"]
         for override in overrides:
             command += ["--set", override]

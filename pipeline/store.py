@@ -141,16 +141,19 @@ def software() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a shard stands, and the wall time that making it took (0 while it is not done)."""
+    """How a shard stands; once it is done, the wall time that making it took, and on which device ("cpu" or a GPU)."""
 
     state: State
     wall_seconds: float = 0.0
+    device: str = "cpu"
 
 
 def standing(path: Path, fingerprint: str) -> Standing:
     """Done, missing, stale (made from other settings) or damaged (truncated, incomplete or not a shard at all)."""
     try:
-        complete, found, files, seconds = _peek(path, "complete", "fingerprint", "files", "wall_seconds")
+        complete, found, files, seconds, device = _peek(
+            path, "complete", "fingerprint", "files", "wall_seconds", "device"
+        )
     except FileNotFoundError:
         return Standing("missing")
     except (OSError, KeyError):
@@ -161,7 +164,7 @@ def standing(path: Path, fingerprint: str) -> Standing:
         return Standing("stale")
     if not all((path.parent / name).exists() for name in json.loads(files)):
         return Standing("missing")
-    return Standing("done", float(seconds))
+    return Standing("done", float(seconds), device)
 
 
 def _peek(path: Path, *names: str) -> list[Any]:

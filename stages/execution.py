@@ -28,7 +28,7 @@ def make_shard(plan: Plan, stage: Stage, shard: str, device: str, progress: Prog
     if state == "damaged":
         set_aside(path)
     resources = plan.resources(stage)
-    checkpoint = Checkpoint(path.with_suffix(".checkpoint"), expected)
+    checkpoint = Checkpoint(plan.checkpoint_path(stage, shard), expected)
     work = Work(
         experiment=experiment,
         shard=shard,

@@ -49,8 +49,17 @@ class Plan:
             }
         return self._fingerprints[stage.name]
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of everything the experiment makes: equal for two readings of a file that ask for the same work."""
+        return fingerprint({stage.name: self.fingerprints(stage) for stage in self.stages})
+
     def path(self, stage: Stage, shard: str) -> Path:
         return stage.location(self.experiment, stage.name, shard, self.fingerprints(stage)[shard])
+
+    def checkpoint_path(self, stage: Stage, shard: str) -> Path:
+        """Where a long shard keeps its state until it is done."""
+        return self.path(stage, shard).with_suffix(".checkpoint")
 
     def standings(self, stage: Stage) -> dict[str, Standing]:
         """Shard → done, missing, stale or damaged, as the files say now."""

@@ -18,7 +18,7 @@ from pipeline.errors import Failure
 from pipeline.store import Result, Shards, read_arrays, remove_leftovers, set_aside, standing, write_shard
 
 FINGERPRINT = "a" * 64
-PROVENANCE = {"wall_seconds": 1.0}
+PROVENANCE = {"wall_seconds": 1.0, "device": "cpu"}
 
 
 def write(path, fingerprint=FINGERPRINT, rows=10, files=None):
