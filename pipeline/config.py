@@ -129,7 +129,7 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     try:
         return Experiment.model_validate({"name": path.stem, **merged, "source": shown, "overrides": tuple(overrides)})
     except ValidationError as error:
-        raise UserError(_explain(error, layers, shown)) from None
+        raise UserError(explain(Experiment, error, layers, shown)) from None
 
 
 def load_all(config: str | Path, overrides: Sequence[str] = ()) -> list[Experiment]:
@@ -144,14 +144,15 @@ def load_all(config: str | Path, overrides: Sequence[str] = ()) -> list[Experime
 # ------------------------------------------------------------------------------------------- mistakes, in one line
 
 
-def _explain(error: ValidationError, layers: list[Layer], shown: str) -> str:
+def explain(model: type[BaseModel], error: ValidationError, layers: list[Layer], shown: str) -> str:
+    """The first mistake in one line: which of `layers` (source, mapping) it stands in, the key, what would be valid."""
     first, *others = error.errors(include_url=False)
     place = first["loc"]
     key = ".".join(str(part) for part in place)
     where = next((source for source, layer in reversed(layers) if _has(layer, place)), shown)
     more = f" (and {len(others)} more)" if others else ""
     if first["type"] == "extra_forbidden":
-        valid = _fields_at(Experiment, place[:-1])
+        valid = _fields_at(model, place[:-1])
         close = difflib.get_close_matches(str(place[-1]), valid, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{where}: unknown key {key}{hint} Valid keys here: {', '.join(valid)}{more}"

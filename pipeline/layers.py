@@ -34,7 +34,8 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a file; raises UserError where there is none."""
     try:
         content = yaml.load(path.read_text(), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -42,7 +43,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path}: an experiment is a mapping of keys, not a {type(content).__name__}")
+        raise UserError(f"{path}: should be a mapping of keys, not a {type(content).__name__}")
     return content
 
 
@@ -50,7 +51,7 @@ def layers_of(path: Path, chain: tuple[Path, ...] = ()) -> list[Layer]:
     """Everything that `path` extends, then itself."""
     if path in chain:
         raise UserError(f"{path}: extends itself through {' → '.join(file.name for file in chain)}")
-    content = _read_yaml(path)
+    content = read_yaml(path)
     parents = content.pop("extends", [])
     layers = []
     for parent in [parents] if isinstance(parents, str) else parents:
