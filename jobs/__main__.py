@@ -1,17 +1,23 @@
-"""`python -m jobs run|resume|status|logs|report|compare CONFIG`: an experiment from the command line."""
+"""`python -m jobs run|resume|status|logs|cancel|report|compare CONFIG`: an experiment from the command line."""
 
 import click
 from rich.console import Console
 
+from jobs import queue
+from jobs.cluster import Cluster, load_cluster
 from jobs.display import Display
 from jobs.failures import read_failure
+from jobs.lock import lock
 from jobs.run import carry_through, check, unfinished
 from jobs.scan import StageState, scan
-from jobs.status import next_step, rates_table, status_table
+from jobs.status import in_queue, next_step, rates_table, status_table
+from jobs.submission import Chain
 from pipeline.config import Experiment, load
-from pipeline.errors import UserError
+from pipeline.errors import Failure, UserError
 from stages.command import config_argument, device_option, run_command, set_option
 from stages.plan import Plan, stage_known
+
+LOCK_SECONDS = 60.0
 
 console = Console(highlight=False)
 
@@ -39,10 +45,13 @@ def run_options(command):
 @jobs.command(help="Do all of an experiment that is not done yet.")
 @run_options
 def run(config, executor, cluster, scheduler, only, overrides, device, dry_run) -> None:
-    if executor == "slurm" or cluster:
-        raise UserError("--executor slurm: not yet; use --executor dask (the default) or inline")
     if scheduler and executor != "dask":
         raise UserError(f"--scheduler goes with --executor dask, not with {executor}")
+    if cluster and executor == "inline":
+        raise UserError("--cluster goes with --executor slurm or dask, not with inline")
+    if cluster and scheduler:
+        raise UserError("--cluster starts Dask workers on a cluster, --scheduler joins some that run: choose one")
+    site = load_cluster(cluster) if cluster or executor == "slurm" else None
     plan = Plan(load(config, overrides))
     if only:
         stage_known(only, f"--only {only}")
@@ -52,9 +61,17 @@ def run(config, executor, cluster, scheduler, only, overrides, device, dry_run) 
         return
     announce(plan, todo)
     if dry_run:
+        if executor == "slurm":
+            show_submissions(plan, site, todo, device)
         return
     check(plan, todo)
-    carry_through(plan, todo, chosen_executor(executor, scheduler), device, Display(console))
+    with held(plan.experiment, "run"):
+        if executor == "slurm":
+            submit(plan, site, todo, device, only)
+            return
+        carry_through(
+            plan, unfinished(plan, only), chosen_executor(executor, scheduler, site), device, Display(console)
+        )
     if not only:
         console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
@@ -62,14 +79,42 @@ def run(config, executor, cluster, scheduler, only, overrides, device, dry_run) 
 jobs.command("resume", help="The same as run: do what is missing.")(run_options(run.callback))
 
 
-def chosen_executor(name: str, scheduler: str | None):
+def held(experiment: Experiment, what: str, wait_seconds: float = 0.0):
+    return lock(experiment.run_directory, what, lambda text: console.print(text, soft_wrap=True), wait_seconds)
+
+
+def chosen_executor(name: str, scheduler: str | None, site: Cluster | None):
     if name == "inline":
         from jobs.inline import InlineExecutor
 
         return InlineExecutor()
     from jobs.dask_executor import DaskExecutor
 
-    return DaskExecutor(scheduler)
+    return DaskExecutor(scheduler, site)
+
+
+def submit(plan: Plan, site: Cluster, todo: list[StageState], device: str, only: str | None) -> None:
+    """Hand the experiment to SLURM, which carries it on from gate to gate."""
+    from jobs.gate import start
+
+    experiment = plan.experiment
+    chain = Chain(experiment.source, experiment.overrides, site.source, device, only, plan.fingerprint)
+    start(plan, chain, site, todo, lambda line: console.print(line, soft_wrap=True))
+    console.print(f"You may log out. How it goes:  python -m jobs status {experiment.arguments}", soft_wrap=True)
+
+
+def show_submissions(plan: Plan, site: Cluster, todo: list[StageState], device: str) -> None:
+    from jobs.slurm_executor import Round
+
+    for state in todo:
+        planned = Round.of(plan, site, state.stage, state.todo, device)
+        packs, where = planned.packing.packs, planned.place
+        click.echo(
+            f"\n{state.stage.name}: {len(packs)} task(s) of up to {len(packs[0])} shard(s), at most "
+            f"{planned.packing.minutes} min each, {where.concurrent_tasks} at once; {where.threads} CPU(s), "
+            f"{where.memory_mb} MB, {where.gpus_per_node or 'no'} GPU(s), partition {where.partition or 'by default'}\n"
+        )
+        click.echo(planned.script(plan.experiment))
 
 
 def announce(plan: Plan, todo: list[StageState]) -> None:
@@ -90,8 +135,30 @@ def announce(plan: Plan, todo: list[StageState]) -> None:
 def status(config: str, overrides: tuple[str, ...]) -> None:
     plan = Plan(load(config, overrides))
     states = scan(plan)
-    console.print(status_table(states))
-    console.print(next_step(plan, states), soft_wrap=True)
+    try:
+        queued = in_queue(plan, states)
+    except Failure as error:
+        queued = None
+        console.print(f"What is queued is not known: {error}", soft_wrap=True)
+    console.print(status_table(plan, states, queued))
+    console.print(next_step(plan, states, queued), soft_wrap=True)
+
+
+@jobs.command(help="End this experiment's jobs on SLURM, and no others; what is done, or at a checkpoint, is kept.")
+@config_argument
+@set_option
+def cancel(config: str, overrides: tuple[str, ...]) -> None:
+    plan = Plan(load(config, overrides))
+    experiment = plan.experiment
+    found = queue.queued_jobs(experiment.run_directory)
+    if not found:
+        console.print(f"{experiment.name}: no jobs in the queue.")
+        return
+    with held(experiment, "cancel", LOCK_SECONDS):  # no gate submits meanwhile
+        found = queue.queued_jobs(experiment.run_directory)
+        queue.cancel(found)
+    console.print(f"{experiment.name}: {len(found)} jobs cancelled.")
+    console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
 @jobs.command(help="What was logged of a stage, or of one of its shards.")

@@ -1,21 +1,27 @@
-"""On Dask: a cluster of processes on this machine, or any scheduler that is already running."""
+"""On Dask: processes on this machine, any scheduler that is already running, or workers that are SLURM jobs."""
 
+import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 import dask
 from distributed import Client, LocalCluster, as_completed, get_worker
 
+from jobs import queue
+from jobs.cluster import Cluster, place
+from jobs.queue import JobName
 from jobs.worker import Pack, Report, work_through
+from pipeline import ROOT
 from pipeline.errors import UserError
 from stages.stage import Resources
 
 TOPIC = "reconstruction-reports"
 TASK_SECONDS = 20.0
 CONNECT_SECONDS = 10
+DAY_MINUTES = 24 * 60
 
 
 def _work_on_dask(pack: Pack) -> None:
@@ -24,50 +30,65 @@ def _work_on_dask(pack: Pack) -> None:
 
 
 class DaskExecutor:
-    """Starts one single-threaded worker per core, or joins the scheduler at `address`, until it is left."""
+    """One single-threaded worker per core of this machine, the scheduler at `address`, or SLURM jobs at a `site`."""
 
-    def __init__(self, address: str | None = None):
-        self.address = address
+    def __init__(self, address: str | None = None, site: Cluster | None = None):
+        self.address, self.site = address, site
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> "DaskExecutor":
         logging.getLogger("distributed").setLevel(logging.ERROR)
         dask.config.set({"distributed.worker.daemon": True, "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s"})
-        try:
-            self._cluster = None if self.address else _local_cluster()
-            self._client = Client(self.address or self._cluster)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"--scheduler {self.address}: no Dask scheduler answers there ({str(error).splitlines()[0]}); "
-                "start one with `dask scheduler`, or leave the option out to use this machine"
-            ) from error
+        if not self.site:
+            self._client = self._open.enter_context(self._connected())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
-        if self._cluster:
-            self._cluster.close()
+        self._open.close()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Client]:
+        with contextlib.ExitStack() as opened:
+            try:
+                cluster = None if self.address else opened.enter_context(_local_cluster())
+                client = opened.enter_context(Client(self.address or cluster))
+            except (OSError, ValueError) as error:
+                raise UserError(
+                    f"--scheduler {self.address}: no Dask scheduler answers there ({str(error).splitlines()[0]}); "
+                    "start one with `dask scheduler`, or leave the option out to use this machine"
+                ) from error
+            yield client
 
     def carry_out(self, pack: Pack, resources: Resources, tell: Callable[[Report], None]) -> None:
         """Run the pack's shards, as many at once as there are cores for their threads (or one, on the local GPU)."""
+        if self.site:
+            with _slurm_workers(self.site, pack, resources) as (client, jobs):
+                _distribute(client, pack, resources, jobs, tell)
+            return
         cores = sum(self._client.nthreads().values())
-        slots = 1 if self._cluster and _on_gpu(pack, resources) else max(1, cores // resources.threads)
-        size = max(1, min(int(TASK_SECONDS / resources.seconds_per_shard), len(pack.shards) // (4 * slots)))
-        waiting = deque(pack.shards[start : start + size] for start in range(0, len(pack.shards), size))
-        self._client.subscribe_topic(TOPIC, lambda event: tell(Report(**event[1]["report"])))
-        running = as_completed(with_results=True, raise_errors=False)
+        local_gpu = not self.address and _on_gpu(pack, resources)
+        _distribute(self._client, pack, resources, 1 if local_gpu else max(1, cores // resources.threads), tell)
 
-        def submit() -> None:
-            task = replace(pack, shards=waiting.popleft())
-            running.add(self._client.submit(_work_on_dask, task, pure=False))
 
-        for _ in range(min(slots, len(waiting))):
+def _distribute(client: Client, pack: Pack, resources: Resources, slots: int, tell: Callable[[Report], None]) -> None:
+    """Keep `slots` tasks of a few shards each under way until the pack is worked through."""
+    size = max(1, min(int(TASK_SECONDS / resources.seconds_per_shard), len(pack.shards) // (4 * slots)))
+    waiting = deque(pack.shards[start : start + size] for start in range(0, len(pack.shards), size))
+    client.subscribe_topic(TOPIC, lambda event: tell(Report(**event[1]["report"])))
+    running = as_completed(with_results=True, raise_errors=False)
+
+    def submit() -> None:
+        task = replace(pack, shards=waiting.popleft())
+        running.add(client.submit(_work_on_dask, task, pure=False))
+
+    for _ in range(min(slots, len(waiting))):
+        submit()
+    for future, outcome in running:
+        if future.status == "error":
+            logging.getLogger(__name__).error("a worker was lost: %s", outcome)
+        if waiting:
             submit()
-        for future, outcome in running:
-            if future.status == "error":
-                logging.getLogger(__name__).error("a worker was lost: %s", outcome)
-            if waiting:
-                submit()
-        self._client.unsubscribe_topic(TOPIC)
+    client.unsubscribe_topic(TOPIC)
 
 
 def _local_cluster() -> LocalCluster:
@@ -75,6 +96,41 @@ def _local_cluster() -> LocalCluster:
     return LocalCluster(
         n_workers=cores, threads_per_worker=1, processes=True, memory_limit=None, dashboard_address=None
     )
+
+
+@contextlib.contextmanager
+def _slurm_workers(site: Cluster, pack: Pack, resources: Resources) -> Iterator[tuple[Client, int]]:
+    """A SLURM job for each of the workers of one stage, which ends with it; one task at a time on each."""
+    from dask_jobqueue import SLURMCluster
+
+    experiment = pack.experiment
+    where = place(site, pack.stage, resources, pack.device)
+    queue.forget_surrounding_job()
+    hours, minutes = divmod(where.time_limit_minutes or DAY_MINUTES, 60)
+    options = {"constraint": where.constraint, "gpus-per-node": where.gpus_per_node, "chdir": ROOT, **where.extra}
+    logs = experiment.run_directory / "slurm" / "dask"
+    logs.mkdir(parents=True, exist_ok=True)
+    cluster = SLURMCluster(
+        queue=where.partition,
+        account=where.account,
+        cores=1,
+        job_cpu=where.threads,
+        memory=f"{where.memory_mb}MiB",
+        walltime=f"{hours:02d}:{minutes:02d}:00",
+        job_name=str(JobName(experiment.name, pack.stage, 0, "dask", queue.place_of(experiment.run_directory))),
+        log_directory=str(logs),
+        job_script_prologue=[*where.setup, *([] if where.gpus_per_node else ["export CUDA_VISIBLE_DEVICES="])],
+        job_extra_directives=[
+            f"--{name}" if value is True else f"--{name}={value}"
+            for name, value in options.items()
+            if value is not None
+        ],
+        scheduler_options={"dashboard_address": None},
+    )
+    with cluster, Client(cluster) as client:
+        jobs = min(where.concurrent_tasks, len(pack.shards))
+        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # what SLURM takes away is asked for again
+        yield client, jobs
 
 
 def _on_gpu(pack: Pack, resources: Resources) -> bool:

@@ -4,12 +4,14 @@ import tempfile
 from collections.abc import Callable
 from typing import Protocol
 
-from jobs.failures import read_failure, record_failure
+from jobs.failures import read_failure, record_lost
 from jobs.scan import StageState, scan, scan_stage
 from jobs.worker import Pack, Report
 from pipeline.errors import Failure, UserError
 from stages.plan import Plan
 from stages.stage import Resources, Stage
+
+LOST = "its worker ended without a result: killed, or out of memory"
 
 
 class Executor(Protocol):
@@ -71,10 +73,7 @@ def carry_through(plan: Plan, todo: list[StageState], executor: Executor, device
             pack = Pack(plan.experiment, stage.name, tuple(shards), device)
             executor.carry_out(pack, plan.resources(stage), observer.told)
             state = scan_stage(plan, stage)
-            for shard in state.todo:
-                if shard not in state.failed:
-                    lost = Failure("its worker ended without a result: killed, or out of memory")
-                    record_failure(plan.experiment, stage.name, shard, lost)
+            record_lost(plan.experiment, stage.name, state.todo, LOST)
             observer.stage_ended(state)
             if state.todo:
                 failed.append((stage, state.todo))

@@ -23,10 +23,15 @@ class StageState:
     def count(self, state: State) -> int:
         return sum(found.state == state for found in self.shards.values())
 
+    def hours(self, gpu: bool) -> float:
+        """Wall time that the finished shards took, on GPUs or on CPUs."""
+        return sum(found.wall_seconds for found in self.shards.values() if (found.device != "cpu") == gpu) / 3600
+
     @property
-    def hours(self) -> float:
-        """Wall time that the finished shards took."""
-        return sum(found.wall_seconds for found in self.shards.values()) / 3600
+    def mean_seconds(self) -> float | None:
+        """Wall time of a finished shard."""
+        taken = [found.wall_seconds for found in self.shards.values() if found.state == "done"]
+        return sum(taken) / len(taken) if taken else None
 
 
 def scan(plan: Plan) -> list[StageState]:

@@ -1,49 +1,117 @@
 """How an experiment stands, as a table and a word on what to type next; how experiments compare."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rich.table import Table
 
-from jobs.failures import read_failure
+from jobs import queue
+from jobs.failures import FailureRecord, failure_file, gate_failure_file, read_record
 from jobs.scan import StageState
+from jobs.submission import file_of, latest_chain, read_submission
+from pipeline.config import Experiment
 from pipeline.errors import Failure
 from stages import stage_named
 from stages.plan import Plan
 
 SHOWN_STATES = ("done", "missing", "stale", "damaged")
+ALWAYS_SHOWN = ("stage", "shards", "done", "missing")
+ANSWER_SECONDS = 5.0
 
 
-def status_table(states: Sequence[StageState]) -> Table:
-    """One row per stage: shards in each state, and the time that its finished shards took."""
+@dataclass(frozen=True)
+class QueuedShards:
+    """Unfinished shards of a stage in tasks that run, and in tasks that wait."""
+
+    running: int = 0
+    queued: int = 0
+
+
+def status_table(plan: Plan, states: Sequence[StageState], queued: Mapping[str, QueuedShards] | None) -> Table:
+    """One row per stage: shards in each state, the hours that finished shards took, and those that the others will.
+
+    Of the columns that hold nothing, only those of every run are shown. CPU-hours count a stage's threads.
+    """
+    rows = [_row(plan, state, (queued or {}).get(state.stage.name, QueuedShards())) for state in states]
+    shown = [name for name in rows[0] if name in ALWAYS_SHOWN or any(row[name] for row in rows)] if rows else []
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("stage")
-    for column in ("shards", *SHOWN_STATES, "failed", "hours"):
-        table.add_column(column, justify="right")
-    for state in states:
-        counts = [str(state.count(name) or "") for name in SHOWN_STATES]
-        failed = f"[red]{len(state.failed)}[/red]" if state.failed else ""
-        hours = f"{state.hours:.2f}" if state.hours else ""
-        table.add_row(state.stage.name, str(len(state.shards)), *counts, failed, hours)
+    for name in shown:
+        style = "red" if name == "failed" else None
+        table.add_column(name, justify="left" if name == "stage" else "right", style=style, no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
     return table
 
 
-def next_step(plan: Plan, states: Sequence[StageState]) -> str:
-    """What to type next, and the last error if there is one."""
-    arguments = plan.experiment.arguments
+def _row(plan: Plan, state: StageState, queued: QueuedShards) -> dict[str, str]:
+    resources = plan.resources(state.stage)
+    left = len(state.todo) * (state.mean_seconds or resources.seconds_per_shard) / 3600
+    on_gpu = resources.device == "gpu" and not state.hours(gpu=False)
+    counts = {"shards": len(state.shards), **{name: state.count(name) for name in SHOWN_STATES}}
+    counts |= {"running": queued.running, "queued": queued.queued, "failed": len(state.failed)}
+    hours = {
+        "CPU h": resources.threads * state.hours(gpu=False),
+        "GPU h": state.hours(gpu=True),
+        "CPU h left": 0.0 if on_gpu else resources.threads * left,
+        "GPU h left": left if on_gpu else 0.0,
+    }
+    return {
+        "stage": state.stage.name,
+        **{name: str(count or "") for name, count in counts.items()},
+        **{name: f"{value:.2f}" if value else "" for name, value in hours.items()},
+    }
+
+
+def in_queue(plan: Plan, states: Sequence[StageState]) -> dict[str, QueuedShards] | None:
+    """Of every stage, the unfinished shards in tasks that SLURM holds; None when nothing was ever submitted to it."""
+    experiment = plan.experiment
+    if not latest_chain(experiment):
+        return None
+    found: dict[str, QueuedShards] = {}
+    jobs = queue.queued_jobs(experiment.run_directory, ANSWER_SECONDS)
     for state in states:
-        if state.failed:
-            record = read_failure(plan.experiment, state.stage.name, state.failed[0])
-            said = record.message if record else "no record"
-            return (
-                f"{state.stage.name} {state.failed[0]}: {said}\nmore:  python -m jobs logs {plan.experiment.source} "
-                f"{state.stage.name} {state.failed[0]}\nnext:  python -m jobs resume {arguments}"
-            )
-    if any(state.todo for state in states):
-        return f"next:  python -m jobs run {arguments}"
-    if states and states[-1].stage.name == "report":
+        name, todo = state.stage.name, set(state.todo)
+        shards: dict[bool, set[str]] = {True: set(), False: set()}
+        own = [job for job in jobs if job.name.stage == name]
+        for job in own:
+            if job.name.part.isdigit():
+                packs = read_submission(file_of(experiment, name, job.name.number)).packs
+                shards[job.running] |= todo.intersection(packs[job.pack])
+        if own:
+            found[name] = QueuedShards(len(shards[True]), len(shards[False] - shards[True]))
+    return found
+
+
+def next_step(plan: Plan, states: Sequence[StageState], queued: Mapping[str, QueuedShards] | None = None) -> str:
+    """What to type next, and the last error if there is one."""
+    experiment = plan.experiment
+    chain = latest_chain(experiment)
+    arguments = replace(chain, overrides=experiment.overrides).arguments if chain else experiment.arguments
+    said = []
+    if record := last_failure(experiment, states):
+        said.append(f"{record.stage} {record.shard}, {record.time}: {record.message}")
+        if record.traceback:
+            said.append(f"more:  python -m jobs logs {experiment.arguments} {record.stage} {record.shard}")
+    if queued:
+        said.append(f"SLURM is at work on {', '.join(queued)}; nothing to type. To end it:")
+        said.append(f"       python -m jobs cancel {experiment.arguments}")
+    elif any(state.todo for state in states):
+        said.append(f"next:  python -m jobs {'resume' if record or chain else 'run'} {arguments}")
+    elif states and states[-1].stage.name == "report":
         page = plan.path(states[-1].stage, "report").with_name("index.html")
-        return f"all done; the report: {page}"
-    return "all done"
+        said.append(f"all done; the report: {page}")
+    else:
+        said.append("all done")
+    return "\n".join(said)
+
+
+def last_failure(experiment: Experiment, states: Sequence[StageState]) -> FailureRecord | None:
+    """The newest record of a shard that failed, or of a gate that could not go on."""
+    unfinished = [state for state in states if state.todo]
+    files = [gate_failure_file(experiment.run_directory, state.stage.name) for state in unfinished]
+    files += [failure_file(experiment, state.stage.name, shard) for state in unfinished for shard in state.failed]
+    newest = max((path for path in files if path.exists()), key=lambda path: path.stat().st_mtime_ns, default=None)
+    return read_record(newest) if newest else None
 
 
 def rates_table(plans: Sequence[Plan]) -> Table:

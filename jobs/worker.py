@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.failures import forget_failure, record_failure
+from jobs.failures import forget_failure, job_id, record_failure
 from pipeline.config import Experiment
+from pipeline.interruption import Interrupted, stop_asked
 from stages import stage_named
 from stages.plan import Plan
 
@@ -37,13 +38,19 @@ class Report:
 
 
 def work_through(pack: Pack, tell: Callable[[Report], None]) -> list[str]:
-    """Make every shard of the pack; one that fails is recorded and the pack goes on. Returns the failed shards."""
+    """Make every shard of the pack; one that fails is recorded and the pack goes on. Returns the failed shards.
+
+    A process that is asked to stop finishes the shard in hand, or leaves it at a checkpoint, and takes no other.
+    """
     from stages.execution import make_shard
 
     plan, stage = Plan(pack.experiment), stage_named(pack.stage)
     log = task_log(pack.experiment, pack.stage)
     failed = []
-    for shard in pack.shards:
+    for position, shard in enumerate(pack.shards):
+        if asked := stop_asked():
+            log.info("%s: stopped before %s; %d shards left", asked, shard, len(pack.shards) - position)
+            break
         started, last_line = time.monotonic(), time.monotonic()
 
         def progress(done: int, total: int, text: str, shard: str = shard) -> None:
@@ -55,6 +62,8 @@ def work_through(pack: Pack, tell: Callable[[Report], None]) -> list[str]:
 
         try:
             made = make_shard(plan, stage, shard, pack.device, progress)
+        except Interrupted as interruption:
+            log.info("%s  left at its checkpoint: %s", shard, interruption)
         except Exception as error:
             record = record_failure(pack.experiment, pack.stage, shard, error)
             log.error("%s  failed: %s\n%s", shard, record.message, record.traceback)
@@ -68,8 +77,9 @@ def work_through(pack: Pack, tell: Callable[[Report], None]) -> list[str]:
 
 
 def task_log(experiment: Experiment, stage: str) -> logging.Logger:
-    """This process's log of a stage: runs/<experiment>/logs/<stage>/<host>-<process>.log."""
-    path = experiment.run_directory / "logs" / stage / f"{socket.gethostname()}-{os.getpid()}.log"
+    """This task's log of a stage: runs/<experiment>/logs/<stage>/<host>-<process>.log, or <job>.log on SLURM."""
+    task = job_id() or f"{socket.gethostname()}-{os.getpid()}"
+    path = experiment.run_directory / "logs" / stage / f"{task}.log"
     log = logging.getLogger(str(path))
     if not log.handlers:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -221,7 +221,7 @@ def data_of(path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("verb", "more", "said"),
     [
-        ("run", ["--executor", "slurm"], "not yet"),
+        ("run", ["--executor", "slurm"], "needs --cluster FILE; in config_data/clusters/ there are: default, example"),
         ("run", ["--executor", "cloud"], "'cloud' is not one of 'inline', 'dask', 'slurm'"),
         ("run", ["--only", "training"], "there is no stage training; the stages are pretrain"),
         ("run", ["--only", "pretrain"], "has nothing for this stage"),

@@ -1,0 +1,105 @@
+"""What SLURM is asked: which of an experiment's jobs are still there, how long an array may be, to cancel jobs.
+
+The answers are hints. Jobs are recognised by their names, since ids are reused and forgotten; what is done, only files
+say.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import Failure
+from pipeline.fingerprint import fingerprint
+
+ANSWER_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class JobName:
+    """`part` is the first pack of an array, `gate` or `dask` (a worker); `place` stands for the run directory."""
+
+    experiment: str
+    stage: str
+    number: int
+    part: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.experiment}.{self.stage}.{self.number}.{self.part}.{self.place}"
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """One job or one element of an array, queued or running."""
+
+    id: str
+    state: str
+    name: JobName
+
+    @property
+    def is_gate(self) -> bool:
+        return self.name.part == "gate"
+
+    @property
+    def running(self) -> bool:
+        return self.state not in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING")
+
+    @property
+    def pack(self) -> int:
+        """Which pack of its submission it works through."""
+        element = self.id.partition("_")[2]
+        return int(self.name.part) + int(element or 0)
+
+
+def place_of(run_directory: Path) -> str:
+    return fingerprint(str(run_directory))[:10]
+
+
+def queued_jobs(run_directory: Path, answer_seconds: float = ANSWER_SECONDS) -> list[QueuedJob]:
+    """This user's jobs that belong to the experiment in `run_directory`; raises Failure when SLURM does not answer."""
+    listed = _ask(["squeue", "--me", "--array", "--noheader", "--format=%i|%T|%j"], answer_seconds)
+    place, jobs = place_of(run_directory), []
+    for line in listed.splitlines():
+        job, state, name = line.split("|", 2)
+        parts = name.rsplit(".", 4)
+        if len(parts) == 5 and parts[4] == place:
+            experiment, stage, number, part, _ = parts
+            jobs.append(QueuedJob(job, state, JobName(experiment, stage, int(number), part, place)))
+    return jobs
+
+
+def max_array_size() -> int:
+    """How many elements an array may have here: indices run from 0 to one below MaxArraySize."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
+    if not found:
+        raise Failure("scontrol show config does not say MaxArraySize")
+    return max(1, int(found[1]))
+
+
+def cancel(jobs: Sequence[QueuedJob]) -> None:
+    """Gates first: they would take the end of the others as their sign to go on."""
+    for kind in (True, False):
+        if ids := sorted({job.id.partition("_")[0] for job in jobs if job.is_gate == kind}):
+            _ask(["scancel", *ids])
+
+
+def forget_surrounding_job() -> None:
+    """Inside a job, or an interactive allocation, its variables would shape the jobs that it submits."""
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "SBATCH_", "SRUN_")) and name != "SLURM_CONF":
+            del os.environ[name]
+
+
+def _ask(command: list[str], answer_seconds: float = ANSWER_SECONDS) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=answer_seconds, check=True)
+    except FileNotFoundError:
+        raise Failure(f"there is no SLURM here: {command[0]} is not to be found") from None
+    except subprocess.TimeoutExpired:
+        raise Failure(f"SLURM does not answer: {command[0]} took more than {answer_seconds:g} s") from None
+    except subprocess.CalledProcessError as error:
+        raise Failure(f"{command[0]}: {' '.join(error.stderr.split()) or f'exit code {error.returncode}'}") from None
+    return done.stdout

@@ -1,0 +1,94 @@
+"""What a submitting process leaves for the jobs it submits: plain JSON that a person can read and a job starts from.
+
+runs/<experiment>/slurm/<stage>/<number>.json is one round of one stage. A task is given the path of that file and the
+position of its pack, a gate the path alone; pickles carry nothing else.
+"""
+
+import json
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.config import Experiment, load
+from pipeline.errors import Failure
+from pipeline.store import atomic_write
+from stages.plan import Plan
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What the rounds of all stages share: the command that a person typed, and the fingerprint of its plan."""
+
+    config: str
+    overrides: tuple[str, ...]
+    cluster: str
+    device: str
+    only: str | None
+    plan: str
+
+    def read(self) -> Plan:
+        """The experiment, read again; raises Failure when its file now asks for something else."""
+        plan = Plan(load(self.config, self.overrides))
+        if plan.fingerprint != self.plan:
+            raise Failure(f"{self.config} was changed since this job was submitted; submit what it says now")
+        return plan
+
+    @property
+    def arguments(self) -> str:
+        """As they are typed after `python -m jobs run`."""
+        words = [self.config, *(f"--set {shlex.quote(override)}" for override in self.overrides)]
+        words += ["--executor slurm", f"--cluster {self.cluster}"]
+        words += [f"--device {self.device}"] if self.device != "auto" else []
+        return " ".join([*words, *([f"--only {self.only}"] if self.only else [])])
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One round of one stage. `mark` tells how far the stage was, `device` what its tasks compute on."""
+
+    chain: Chain
+    stage: str
+    number: int
+    round: int
+    mark: str
+    device: str
+    packs: tuple[tuple[str, ...], ...]
+
+
+def folder(experiment: Experiment, stage: str) -> Path:
+    """Submissions of a stage, and all that submitit writes for them."""
+    return experiment.run_directory / "slurm" / stage
+
+
+def next_number(experiment: Experiment, stage: str) -> int:
+    return 1 + max((int(path.stem) for path in folder(experiment, stage).glob("[0-9]*.json")), default=0)
+
+
+def file_of(experiment: Experiment, stage: str, number: int) -> Path:
+    return folder(experiment, stage) / f"{number:04d}.json"
+
+
+def write_submission(experiment: Experiment, submission: Submission) -> Path:
+    path = file_of(experiment, submission.stage, submission.number)
+    content = json.dumps(asdict(submission), indent=1).encode()
+    atomic_write(path, lambda temporary: temporary.write_bytes(content))
+    return path
+
+
+def run_directory_of(record: Path) -> Path:
+    return record.parents[2]
+
+
+def read_submission(path: Path) -> Submission:
+    content = json.loads(path.read_text())
+    chain = content.pop("chain")
+    chain["overrides"] = tuple(chain["overrides"])
+    content["packs"] = tuple(tuple(pack) for pack in content["packs"])
+    return Submission(chain=Chain(**chain), **content)
+
+
+def latest_chain(experiment: Experiment) -> Chain | None:
+    """The last thing that was submitted for the experiment."""
+    files = (experiment.run_directory / "slurm").glob("*/[0-9]*.json")
+    newest = max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return read_submission(newest).chain if newest else None
