@@ -1,5 +1,9 @@
 """`python -m jobs run|resume|status|logs|cancel|report|compare CONFIG`: an experiment from the command line."""
 
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 import click
 from rich.console import Console
 
@@ -8,18 +12,19 @@ from jobs.cluster import Cluster, load_cluster
 from jobs.display import Display
 from jobs.failures import read_failure
 from jobs.lock import lock
-from jobs.run import carry_through, check, unfinished
+from jobs.run import Executor, carry_through, check, unfinished
 from jobs.scan import StageState, scan
 from jobs.status import in_queue, next_step, rates_table, status_table
 from jobs.submission import Chain
-from pipeline.config import Experiment, load
+from pipeline.config import Experiment, load, load_all
 from pipeline.errors import Failure, UserError
 from stages.command import config_argument, device_option, run_command, set_option
 from stages.plan import Plan, stage_known
 
 LOCK_SECONDS = 60.0
+WIDTH_IN_A_FILE = 200
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_IN_A_FILE)
 
 
 @click.group(help=__doc__)
@@ -52,35 +57,80 @@ def run(config, executor, cluster, scheduler, only, overrides, device, dry_run) 
     if cluster and scheduler:
         raise UserError("--cluster starts Dask workers on a cluster, --scheduler joins some that run: choose one")
     site = load_cluster(cluster) if cluster or executor == "slurm" else None
-    plan = Plan(load(config, overrides))
+    plans = plans_of(config, overrides)
     if only:
         stage_known(only, f"--only {only}")
-    todo = unfinished(plan, only)
+    todo = {plan: states for plan in plans if (states := unfinished(plan, only))}
     if not todo:
-        console.print(f"{plan.experiment.name}: nothing to do, every shard is done.")
+        console.print(f"{plans[0].experiment.name}: nothing to do, every shard is done.")
         return
-    announce(plan, todo)
+    for plan, states in todo.items():
+        headed(plan, len(plans) > 1)
+        announce(plan, states)
+        if dry_run and executor == "slurm":
+            show_submissions(plan, site, states, device)
     if dry_run:
-        if executor == "slurm":
-            show_submissions(plan, site, todo, device)
         return
-    check(plan, todo)
-    with held(plan.experiment, "run"):
+    for plan, states in todo.items():
+        check(plan, states)
+    with held(plans[0].experiment, "run"):
         if executor == "slurm":
-            submit(plan, site, todo, device, only)
+            refuse_shared_work(todo)
+            for plan, states in todo.items():
+                submit(plan, site, states, device, only)
             return
-        carry_through(
-            plan, unfinished(plan, only), chosen_executor(executor, scheduler, site), device, Display(console)
-        )
+        carry_all_through(list(todo), only, chosen_executor(executor, scheduler, site), device)
     if not only:
-        console.print(next_step(plan, scan(plan)), soft_wrap=True)
+        for plan in plans:
+            console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
 jobs.command("resume", help="The same as run: do what is missing.")(run_options(run.callback))
 
 
+def plans_of(config: str, overrides: Sequence[str]) -> list[Plan]:
+    """The plan of an experiment, or those of all points of a grid."""
+    return [Plan(experiment) for experiment in load_all(config, overrides)]
+
+
+def headed(plan: Plan, many: bool) -> None:
+    if many:
+        console.print(f"\n[bold]{plan.experiment.title}[/bold]", soft_wrap=True)
+
+
+def carry_all_through(plans: list[Plan], only: str | None, executor: Executor, device: str) -> None:
+    """One experiment after the other; one that fails does not keep the next from its turn."""
+    failures = []
+    with executor:
+        for plan in plans:
+            headed(plan, len(plans) > 1)
+            try:
+                carry_through(plan, unfinished(plan, only), executor, device, Display(console))
+            except Failure as failure:
+                failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+def refuse_shared_work(todo: Mapping[Plan, list[StageState]]) -> None:
+    """Chains of jobs do not wait for one another: what points share has to be there before they run."""
+    places = Counter(
+        (state.stage.name, plan.path(state.stage, shard))
+        for plan, states in todo.items()
+        for state in states
+        for shard in state.todo
+    )
+    shared = sorted({stage for (stage, _), count in places.items() if count > 1})
+    if shared:
+        first = next(iter(todo)).experiment
+        raise UserError(
+            f"{first.source}: its points share unfinished shards of {', '.join(shared)}; run one point first, "
+            f"`python -m jobs run {first.arguments} --executor slurm`, and the others when these are done"
+        )
+
+
 def held(experiment: Experiment, what: str, wait_seconds: float = 0.0):
-    return lock(experiment.run_directory, what, lambda text: console.print(text, soft_wrap=True), wait_seconds)
+    return lock(experiment.shard_directory, what, lambda text: console.print(text, soft_wrap=True), wait_seconds)
 
 
 def chosen_executor(name: str, scheduler: str | None, site: Cluster | None):
@@ -133,15 +183,17 @@ def announce(plan: Plan, todo: list[StageState]) -> None:
 @config_argument
 @set_option
 def status(config: str, overrides: tuple[str, ...]) -> None:
-    plan = Plan(load(config, overrides))
-    states = scan(plan)
-    try:
-        queued = in_queue(plan, states)
-    except Failure as error:
-        queued = None
-        console.print(f"What is queued is not known: {error}", soft_wrap=True)
-    console.print(status_table(plan, states, queued))
-    console.print(next_step(plan, states, queued), soft_wrap=True)
+    plans = plans_of(config, overrides)
+    for plan in plans:
+        headed(plan, len(plans) > 1)
+        states = scan(plan)
+        try:
+            queued = in_queue(plan, states)
+        except Failure as error:
+            queued = None
+            console.print(f"What is queued is not known: {error}", soft_wrap=True)
+        console.print(status_table(plan, states, queued))
+        console.print(next_step(plan, states, queued), soft_wrap=True)
 
 
 @jobs.command(help="End this experiment's jobs on SLURM, and no others; what is done, or at a checkpoint, is kept.")
@@ -193,22 +245,29 @@ def logged(experiment: Experiment, stage: str, shard: str | None) -> list[str]:
 @config_argument
 @set_option
 def report(config: str, overrides: tuple[str, ...]) -> None:
-    plan = Plan(load(config, overrides))
-    todo = unfinished(plan, "report")
+    plans = plans_of(config, overrides)
+    todo = {plan: states for plan in plans if (states := unfinished(plan, "report"))}
+    for plan, states in todo.items():
+        check(plan, states)
     if todo:
         from jobs.inline import InlineExecutor
 
-        check(plan, todo)
-        carry_through(plan, todo, InlineExecutor(), "auto", Display(console))
-    console.print(rates_table([plan]))
-    console.print(next_step(plan, scan(plan)), soft_wrap=True)
+        carry_all_through(list(todo), "report", InlineExecutor(), "auto")
+    tell_rates(plans)
+    for plan in plans:
+        console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
-@jobs.command(help="The rates of finished experiments side by side.")
+def tell_rates(plans: Sequence[Plan]) -> None:
+    if with_rates := [plan for plan in plans if plan.experiment.reconstructor]:
+        console.print(rates_table(with_rates))
+
+
+@jobs.command(help="The rates of finished experiments, or of all points of a grid, side by side.")
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG ...")
 @set_option
 def compare(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    console.print(rates_table([Plan(load(config, overrides)) for config in configs]))
+    console.print(rates_table([plan for config in configs for plan in plans_of(config, overrides)]))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ LOST = "its worker ended without a result: killed, or out of memory"
 
 
 class Executor(Protocol):
-    """Who makes shards: entered before the first stage, left after the last."""
+    """Who makes shards: entered before the first stage of the first experiment, left after the last."""
 
     def __enter__(self) -> "Executor": ...
 
@@ -62,21 +62,23 @@ def check(plan: Plan, todo: list[StageState]) -> None:
 
 
 def carry_through(plan: Plan, todo: list[StageState], executor: Executor, device: str, observer: Observer) -> None:
-    """Do the stages in order. Shards that fail are recorded, and what needs them waits; raises Failure at the end."""
+    """Do the stages in order, by an executor that was entered.
+
+    Shards that fail are recorded, and what needs them waits; raises Failure at the end.
+    """
     failed: list[tuple[Stage, list[str]]] = []
-    with executor:
-        for stage in (state.stage for state in todo):
-            if any(scan_stage(plan, other).todo for other in plan.inputs(stage)):
-                continue
-            shards = scan_stage(plan, stage).todo
-            observer.stage_started(scan_stage(plan, stage), shards)
-            pack = Pack(plan.experiment, stage.name, tuple(shards), device)
-            executor.carry_out(pack, plan.resources(stage), observer.told)
-            state = scan_stage(plan, stage)
-            record_lost(plan.experiment, stage.name, state.todo, LOST)
-            observer.stage_ended(state)
-            if state.todo:
-                failed.append((stage, state.todo))
+    for stage in (state.stage for state in todo):
+        if any(scan_stage(plan, other).todo for other in plan.inputs(stage)):
+            continue
+        shards = scan_stage(plan, stage).todo
+        observer.stage_started(scan_stage(plan, stage), shards)
+        pack = Pack(plan.experiment, stage.name, tuple(shards), device)
+        executor.carry_out(pack, plan.resources(stage), observer.told)
+        state = scan_stage(plan, stage)
+        record_lost(plan.experiment, stage.name, state.todo, LOST)
+        observer.stage_ended(state)
+        if state.todo:
+            failed.append((stage, state.todo))
     if failed:
         stage, shards = failed[0]
         record = read_failure(plan.experiment, stage.name, shards[0])

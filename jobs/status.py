@@ -130,7 +130,7 @@ def rates_table(plans: Sequence[Plan]) -> Table:
             roc = shards.read(mode)
             at = zip(roc["false_positive_rates"], roc["tpr"][0], roc["tpr_bound"][0], strict=True)
             table.add_row(
-                plan.experiment.name,
+                plan.experiment.title,
                 mode,
                 interval(roc["auc"][0]),
                 "\n".join(f"{100 * rate:>5g} %: {interval(triple, bound)}" for rate, triple, bound in at),

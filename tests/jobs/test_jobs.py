@@ -176,7 +176,8 @@ def test_a_failing_shard_is_recorded_and_the_others_are_made(tiny, monkeypatch):
         return make_shard(plan, stage, shard, device, progress)
 
     def carry_on():
-        carry_through(plan, unfinished(plan, None), InlineExecutor(), "cpu", Display(Console(quiet=True)))
+        with InlineExecutor() as executor:
+            carry_through(plan, unfinished(plan, None), executor, "cpu", Display(Console(quiet=True)))
 
     monkeypatch.setattr(execution, "make_shard", stumbling)
     with pytest.raises(Failure, match="1 of 4 shards of shadow_models failed; train-00001: ValueError: the dog ate it"):
@@ -278,3 +279,27 @@ def test_a_full_disk_is_one_line_and_room_for_more_finishes_the_run(tiny, small_
     again = jobs(experiment, "resume", "--executor", "inline")
     assert again.returncode == 0, again.stderr
     assert data_of(Plan(experiment).path(stage_named("nearest_neighbour"), "threshold")) == kept
+
+
+def test_a_grid_runs_all_its_points_and_makes_shared_shards_once(tiny, tmp_path):
+    study = tmp_path / "study.yml"
+    demo = ROOT / "config_data" / "demo.yml"
+    study.write_text(f"extends: {demo}\ngrid: {{reconstructor.learning_rate: [1e-3, 1e-2]}}\n")
+    sets = [part for override in tiny().overrides for part in ("--set", override)]
+
+    def study_jobs(verb, *more):
+        whole = [sys.executable, "-m", "jobs", verb, str(study), *sets, *more]
+        return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    refused = study_jobs("run", "--executor", "slurm", "--cluster", "default")
+    assert refused.returncode == 2
+    assert "points share unfinished shards of deep_features, nearest_neighbour, shadow_models" in refused.stderr
+    done = study_jobs("run", "--executor", "inline")
+    assert done.returncode == 0, done.stderr
+    runs = tmp_path / "runs" / "study"
+    assert len(list((runs / "shadow_models").glob("*.h5"))) == 4
+    assert len(list((runs / "reconstructor").glob("*.h5"))) == 2
+    assert (runs / "points" / "learning_rate=0.001" / "report" / "index.html").exists()
+    assert study_jobs("compare").stdout.count("study: learning_rate=") == 2
+    assert "nothing to do" in study_jobs("run").stdout
+    assert study_jobs("status").stdout.count("all done") == 2
