@@ -20,8 +20,8 @@ from pipeline.gradient_inversion.weight_constraints import WeightFactor, weight_
 
 FEW_UNKNOWNS = 512
 """Up to this many unknowns left by the gradient constraints, solving for them costs less than factoring all weights."""
-ALL_ROWS = 1024
-"""Up to this many unknowns, all constraints are solved as one dense system."""
+DENSE_WORK = 4e9
+"""All constraints are solved as one dense system while rows × unknowns² stay below this."""
 DENSE_UNKNOWNS = 3000
 """Beyond this many, weight constraints are applied as convolutions in an iteration, never written as a matrix."""
 WEAK = 1e-4
@@ -212,7 +212,8 @@ def _from_both(convolution: Convolution, known: Known) -> tuple[Tensor, float, i
     rank = _unknowns(convolution, batch) - left
     if left > rows:
         return images[0], torch.inf, rank
-    if _unknowns(convolution, batch) <= ALL_ROWS:
+    equations = rows + convolution.weight.numel()
+    if equations * _unknowns(convolution, batch) ** 2 <= DENSE_WORK:
         return *_from_all_rows(convolution, known), rank
     null_space, faintest = [], strongest
     for phase, u, s, vt, target in decompositions:

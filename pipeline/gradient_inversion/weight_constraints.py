@@ -7,6 +7,7 @@ as well, so that the gradient constraints can settle them.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from pipeline.gradient_inversion.layers import Convolution
 from pipeline.randomness import numpy_generator
 
 WEAK_DIRECTIONS = 128
-"""How many of M's weakest right singular directions are kept."""
+"""How many of M's weakest right singular directions are kept at most."""
+FEW_DIRECTIONS = 8
+"""So many are looked at first: where not all of these are weak, they are enough."""
 WEAK = 1e-3
 """A direction is weak when M shrinks it by this factor more than its strongest one."""
 SMALLEST_PIVOT = 1e-9
@@ -50,10 +53,12 @@ class WeightFactor:
 
     def directions(self, doubted: Tensor) -> Tensor:
         """Orthonormal directions (r, C, H, W): the weak ones, and those that doubted pre-activations (mask) decide."""
-        rows = torch.eye(doubted.numel(), dtype=torch.float64)[doubted.flatten()]
-        if not len(rows):
+        where = doubted.nonzero()
+        if not len(where):
             return self.weak
-        opened = self.solve(rows.unflatten(1, doubted.shape)).flatten(1)
+        rows = torch.zeros(len(where), *doubted.shape, dtype=torch.float64)
+        rows[torch.arange(len(where)), *where.T] = 1
+        opened = self.solve(rows).flatten(1)
         weak = self.weak.flatten(1)
         opened = opened - (opened @ weak.T) @ weak
         both = torch.cat([weak, opened / opened.norm(dim=1, keepdim=True)])
@@ -72,19 +77,29 @@ def weight_factor(convolution: Convolution) -> WeightFactor:
     Costs about 2·H·(Wo·F + k·W·C)·(k·W·C)² operations, once per layer and process.
     """
     blocks, strongest = _banded_triangle(convolution)
+    directions, values = _weakest_directions(convolution, blocks, FEW_DIRECTIONS)
+    if values[0] < WEAK * strongest:
+        directions, values = _weakest_directions(convolution, blocks, WEAK_DIRECTIONS)
+    weak = values < WEAK * strongest
+    faintest = values[0] if weak.all() else values[~weak][-1]
+    return WeightFactor(convolution, blocks, directions[weak], values[weak], strongest / float(faintest))
+
+
+def _weakest_directions(
+    convolution: Convolution, blocks: tuple[np.ndarray, ...], count: int
+) -> tuple[Tensor, Tensor]:
+    """The `count` weakest right singular vectors of M (r, C, H, W) and their singular values (r,), strongest first.
+
+    Block inverse iteration with the factor, then the singular value decomposition of M on the block.
+    """
     shape = convolution.input_shape
-    size = shape[0] * shape[1] * shape[2]
-    directions = numpy_generator("weak directions").standard_normal((size, min(WEAK_DIRECTIONS, size)))
+    size = prod(shape)
+    directions = numpy_generator("weak directions").standard_normal((size, min(count, size)))
     for _ in range(6):
         directions = np.linalg.qr(_substitute(blocks, directions))[0]
     basis = _images(directions, torch.empty(directions.shape[1], *shape, dtype=torch.float64))
-    mapped = convolution.rows(basis).flatten(1).T
-    _, values, rotation = torch.linalg.svd(mapped, full_matrices=False)
-    values = torch.cat([values, values.new_zeros(len(basis) - len(values))])
-    weak = values < WEAK * strongest
-    directions = torch.einsum("rk,kchw->rchw", rotation, basis)
-    faintest = values[0] if weak.all() else values[~weak][-1]
-    return WeightFactor(convolution, blocks, directions[weak], values[weak], strongest / float(faintest))
+    _, values, rotation = torch.linalg.svd(convolution.rows(basis).flatten(1).T, full_matrices=False)
+    return torch.einsum("rk,kchw->rchw", rotation, basis), values
 
 
 def _banded_triangle(convolution: Convolution) -> tuple[tuple[np.ndarray, ...], float]:
