@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m jobs report config_data/demo.yml
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

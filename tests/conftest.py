@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Two test processes share two cores; each keeps to one. Read when torch is loaded, so before anything else.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
