@@ -1,8 +1,9 @@
 """`python -m jobs run|resume|status|logs|cancel|report|compare CONFIG`: an experiment from the command line."""
 
+import contextlib
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import click
 from rich.console import Console
@@ -73,7 +74,7 @@ def run(config, executor, cluster, scheduler, only, overrides, device, dry_run) 
         return
     for plan, states in todo.items():
         check(plan, states)
-    with held(plans[0].experiment, "run"):
+    with held(todo):
         if executor == "slurm":
             refuse_shared_work(todo)
             for plan, states in todo.items():
@@ -129,8 +130,15 @@ def refuse_shared_work(todo: Mapping[Plan, list[StageState]]) -> None:
         )
 
 
-def held(experiment: Experiment, what: str, wait_seconds: float = 0.0):
-    return lock(experiment.shard_directory, what, lambda text: console.print(text, soft_wrap=True), wait_seconds)
+@contextlib.contextmanager
+def held(plans: Iterable[Plan], wait_seconds: float = 0.0) -> Iterator[None]:
+    """The locks of the experiments, in the name of the command at work."""
+    what = click.get_current_context().info_name
+    with contextlib.ExitStack() as locks:
+        for plan in plans:
+            directory = plan.experiment.run_directory
+            locks.enter_context(lock(directory, what, lambda text: console.print(text, soft_wrap=True), wait_seconds))
+        yield
 
 
 def chosen_executor(name: str, scheduler: str | None, site: Cluster | None):
@@ -200,17 +208,16 @@ def status(config: str, overrides: tuple[str, ...]) -> None:
 @config_argument
 @set_option
 def cancel(config: str, overrides: tuple[str, ...]) -> None:
-    plan = Plan(load(config, overrides))
-    experiment = plan.experiment
-    found = queue.queued_jobs(experiment.run_directory)
-    if not found:
-        console.print(f"{experiment.name}: no jobs in the queue.")
-        return
-    with held(experiment, "cancel", LOCK_SECONDS):  # no gate submits meanwhile
-        found = queue.queued_jobs(experiment.run_directory)
-        queue.cancel(found)
-    console.print(f"{experiment.name}: {len(found)} jobs cancelled.")
-    console.print(next_step(plan, scan(plan)), soft_wrap=True)
+    for plan in plans_of(config, overrides):
+        title, directory = plan.experiment.title, plan.experiment.run_directory
+        if not queue.queued_jobs(directory):
+            console.print(f"{title}: no jobs in the queue.")
+            continue
+        with held([plan], LOCK_SECONDS):  # no gate submits meanwhile
+            found = queue.queued_jobs(directory)
+            queue.cancel(found)
+        console.print(f"{title}: {len(found)} jobs cancelled.")
+        console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
 @jobs.command(help="What was logged of a stage, or of one of its shards.")
@@ -252,7 +259,8 @@ def report(config: str, overrides: tuple[str, ...]) -> None:
     if todo:
         from jobs.inline import InlineExecutor
 
-        carry_all_through(list(todo), "report", InlineExecutor(), "auto")
+        with held(todo):
+            carry_all_through(list(todo), "report", InlineExecutor(), "auto")
     tell_rates(plans)
     for plan in plans:
         console.print(next_step(plan, scan(plan)), soft_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs import queue
 from jobs.cluster import Cluster, load_cluster
-from jobs.failures import gate_failure_file, job_id, record_lost, write_failure
+from jobs.failures import failure_file, gate_failure_file, job_id, record_lost, write_failure
 from jobs.lock import lock
 from jobs.queue import QueuedJob
 from jobs.scan import StageState, scan
@@ -21,7 +21,7 @@ from pipeline.fingerprint import fingerprint
 from stages.plan import Plan
 
 MAX_ROUNDS = 100
-LOCK_SECONDS = 600.0
+PATIENCE_SECONDS = 600.0
 Say = Callable[[str], None]
 
 
@@ -49,7 +49,8 @@ def go_on(record: Path) -> None:
     own_job = job_id()
     queue.forget_surrounding_job()
     try:
-        with lock(run_directory, f"gate of {stage}", print, LOCK_SECONDS):
+        queue.wait_for_answer(PATIENCE_SECONDS)
+        with lock(run_directory, f"gate of {stage}", print, PATIENCE_SECONDS):
             plan = chain.read()
             states = {state.stage.name: state for state in scan(plan)}
             wanted, number_of_round = _go_on(plan, submission, states)
@@ -82,19 +83,26 @@ def _go_on(plan: Plan, submission: Submission, states: dict[str, StageState]) ->
 
 
 def _why_lost(submission: Submission, experiment: Experiment) -> str:
-    printed = folder(experiment, submission.stage)
-    return f"its task ended without a result: killed, out of memory or out of time; what it printed is in {printed}"
+    """With the last thing that a task of the stage printed: the word of SLURM, or of a set-up line that went wrong."""
+    printed = folder(experiment, submission.stage).glob("*_log.out")
+    newest = max(printed, key=lambda path: path.stat().st_mtime_ns, default=None)
+    lines = newest.read_text(errors="replace").split("\n") if newest else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    where = f"; {newest} ends with: {last}" if newest else ""
+    return f"its task ended without a result: killed, out of memory or out of time{where}"
 
 
 def progress_mark(plan: Plan, state: StageState) -> str:
-    """Changes when a shard is made, or the checkpoint of one that did not fail is renewed."""
+    """Changes when a shard is made, or a checkpoint is renewed after which its shard did not fail."""
     done = [shard for shard, found in state.shards.items() if found.state == "done"]
-    checkpoints = {
-        shard: path.stat().st_mtime_ns
-        for shard in state.todo
-        if shard not in state.failed and (path := plan.checkpoint_path(state.stage, shard)).exists()
-    }
-    return fingerprint({"done": done, "checkpoints": checkpoints})
+    saved = {shard: _changed(plan.checkpoint_path(state.stage, shard)) for shard in state.todo}
+    failed = {shard: _changed(failure_file(plan.experiment, state.stage.name, shard)) for shard in state.failed}
+    good = {shard: changed for shard, changed in saved.items() if changed > failed.get(shard, 0)}
+    return fingerprint({"done": done, "checkpoints": good})
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def submit_ready(

@@ -53,14 +53,20 @@ def lock(directory: Path, what: str, say: Callable[[str], None], wait_seconds: f
 
 
 def _take(path: Path, what: str) -> bool:
+    owner = json.dumps(asdict(Owner(what, socket.gethostname(), os.getpid(), time.time()))).encode()
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        try:
+            os.write(handle, owner)
+        except OSError:
+            path.unlink()
+            raise
+        finally:
+            os.close(handle)
     except FileExistsError:
         return False
     except OSError as error:
-        raise Failure(f"{path}: cannot be made ({error.strerror})") from error
-    with os.fdopen(handle, "w") as file:
-        json.dump(asdict(Owner(what, socket.gethostname(), os.getpid(), time.time())), file)
+        raise Failure(f"{path}: cannot be written ({error.strerror})") from error
     return True
 
 

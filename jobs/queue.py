@@ -7,6 +7,7 @@ say.
 import os
 import re
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,19 @@ def queued_jobs(run_directory: Path, answer_seconds: float = ANSWER_SECONDS) -> 
             experiment, stage, number, part, _ = parts
             jobs.append(QueuedJob(job, state, JobName(experiment, stage, int(number), part, place)))
     return jobs
+
+
+def wait_for_answer(seconds: float) -> None:
+    """Return once SLURM's controller answers, which may be restarting; raises Failure when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            _ask(["squeue", "--me", "--noheader"])
+            return
+        except Failure:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(5)
 
 
 def max_array_size() -> int:

@@ -96,7 +96,7 @@ def submit_gate(
         "use_srun": False,  # a step may not submit jobs
     }
     with _submitting():
-        executor = SlurmExecutor(record.parent)
+        executor = SlurmExecutor(folder(experiment, "gates"))
         executor.update_parameters(**parameters)
         return executor.submit(run_gate, str(record)).job_id
 
