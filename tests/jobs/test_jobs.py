@@ -38,11 +38,11 @@ def jobs(experiment, verb, *more):
     return subprocess.run(command(experiment, verb, *more), cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def data_sets(experiment) -> dict[str, bytes]:
+def data_sets(experiment, stages=STAGES) -> dict[str, bytes]:
     """Every data set of every shard of the experiment, as bytes."""
     found = {}
     plan = Plan(experiment)
-    for name in STAGES:
+    for name in stages:
         stage = stage_named(name)
         for shard in stage.shards(experiment):
             with h5py.File(plan.path(stage, shard)) as file:
