@@ -20,8 +20,7 @@ if timeout 5 squeue -h > /dev/null 2>&1; then
     timeout 10 scancel --user="$(id -un)"
     for _ in $(seq 100); do [ -n "$(timeout 5 squeue -h)" ] || break; sleep 0.1; done
 fi
-stop $STATE/run/slurmd-a.pid slurmd &
-stop $STATE/run/slurmd-b.pid slurmd &
+for node in a b c; do stop $STATE/run/slurmd-$node.pid slurmd & done
 wait
 stop $STATE/run/slurmctld.pid slurmctld
 stop /run/munge/munged.pid munged

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A real SLURM on this one machine, for tests: two emulated nodes, every socket on loopback, no systemd, no cgroups.
+# A real SLURM on this one machine, for tests: three emulated nodes, every socket on loopback, no systemd, no cgroups.
 # Run as root on Debian 12 (slurm-wlm 22.05); safe to run again; down.sh stops it and removes its configuration.
 #
-#   SLURM_MAX_ARRAY=1001   MaxArraySize        (a value changed while the cluster runs restarts it)
+#   MAX_ARRAY_SIZE=1001   MaxArraySize        (a value changed while the cluster runs restarts it)
 #
-# There is no accounting (`sacct` fails), as on many sites. Partitions: `debug` (the default) is preempted by `high`
-# and its jobs are requeued, after 10 s of grace.
+# There is no accounting (`sacct` fails), as on many sites. Partitions: `debug`, the default, on nodes a and b; `spot`,
+# on node c, whose jobs are requeued when `high` wants the node, after 10 s of grace.
 set -euo pipefail
 
-MAX_ARRAY=${SLURM_MAX_ARRAY:-1001}
+MAX_ARRAY=${MAX_ARRAY_SIZE:-1001}
 STATE=/var/lib/slurm-tests
 CONFIG=/etc/slurm/slurm.conf
 OURS="# a cluster for tests, written by tests/slurm/up.sh"
@@ -85,11 +85,13 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=a NodeHostname=$HOST NodeAddr=127.0.0.1 Port=27001 CPUs=4 RealMemory=64000
 NodeName=b NodeHostname=$HOST NodeAddr=127.0.0.1 Port=27002 CPUs=4 RealMemory=64000
-PartitionName=debug Nodes=ALL Default=YES MaxTime=1-0 DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
-PartitionName=high Nodes=ALL MaxTime=1-0 DefaultTime=10 PriorityTier=9 PreemptMode=OFF
+NodeName=c NodeHostname=$HOST NodeAddr=127.0.0.1 Port=27003 CPUs=4 RealMemory=64000
+PartitionName=debug Nodes=a,b Default=YES MaxTime=1-0 DefaultTime=10
+PartitionName=spot Nodes=c MaxTime=1-0 DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
+PartitionName=high Nodes=c MaxTime=1-0 DefaultTime=10 PriorityTier=9 PreemptMode=OFF
 CONF
 cmp -s "$wanted" $CONFIG || "$(dirname "$0")/down.sh"
-mkdir -p $STATE/{run,log,control,spool-a,spool-b} /etc/slurm
+mkdir -p $STATE/{run,log,control,spool-a,spool-b,spool-c} /etc/slurm
 install -m 644 "$wanted" $CONFIG
 rm "$wanted"
 echo "CgroupPlugin=cgroup/v1" > /etc/slurm/cgroup.conf # unused, but looked for
@@ -105,9 +107,9 @@ if ! munge -n > /dev/null 2>&1; then
     until_true munge -n || fail "munged does not answer"
 fi
 running $STATE/run/slurmctld.pid slurmctld || slurmctld
-for node in a b; do
+for node in a b c; do
     running $STATE/run/slurmd-$node.pid slurmd || slurmd -N $node
 done
-both_ready() { [ "$(sinfo -h -N -p debug -o %T | grep -cE '^(idle|mixed|allocated|completing)$')" = 2 ]; }
-until_true both_ready || { sinfo -N -l; fail "the nodes do not come up; see $STATE/log"; }
-echo "SLURM is up: $(sinfo -h -p debug -o '%D nodes of %c CPUs, %T'), MaxArraySize $MAX_ARRAY"
+ready() { [ "$(sinfo -h -N -p debug,spot -o %T | grep -cE '^(idle|mixed|allocated|completing)$')" = 3 ]; }
+until_true ready || { sinfo -N -l; fail "the nodes do not come up; see $STATE/log"; }
+echo "SLURM is up: $(sinfo -h -p debug,spot -o '%P %D×%c CPUs %T' | tr '\n' ' '), MaxArraySize $MAX_ARRAY"
