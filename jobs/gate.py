@@ -37,8 +37,8 @@ def start(plan: Plan, chain: Chain, cluster: Cluster, todo: Sequence[StageState]
                 f"job {job.id} was submitted for other settings of {experiment.name} and is still {job.state.lower()}: "
                 f"`python -m jobs cancel {experiment.arguments}` first, or give these settings a name: --set name=…"
             )
-    for state in todo:
-        gate_failure_file(experiment.run_directory, state.stage.name).unlink(missing_ok=True)
+    for stage in plan.stages:
+        gate_failure_file(experiment.run_directory, stage.name).unlink(missing_ok=True)
     submit_ready(plan, chain, cluster, todo, jobs, 1, say)
 
 

@@ -90,7 +90,7 @@ def next_step(plan: Plan, states: Sequence[StageState], queued: Mapping[str, Que
     said = []
     if record := last_failure(experiment, states):
         said.append(f"{record.stage} {record.shard}, {record.time}: {record.message}")
-        if record.traceback:
+        if record.shard != "gate":
             said.append(f"more:  python -m jobs logs {experiment.arguments} {record.stage} {record.shard}")
     if queued:
         said.append(f"SLURM is at work on {', '.join(queued)}; nothing to type. To end it:")
@@ -107,9 +107,10 @@ def next_step(plan: Plan, states: Sequence[StageState], queued: Mapping[str, Que
 
 def last_failure(experiment: Experiment, states: Sequence[StageState]) -> FailureRecord | None:
     """The newest record of a shard that failed, or of a gate that could not go on."""
-    unfinished = [state for state in states if state.todo]
-    files = [gate_failure_file(experiment.run_directory, state.stage.name) for state in unfinished]
-    files += [failure_file(experiment, state.stage.name, shard) for state in unfinished for shard in state.failed]
+    if not any(state.todo for state in states):
+        return None
+    files = [gate_failure_file(experiment.run_directory, state.stage.name) for state in states]
+    files += [failure_file(experiment, state.stage.name, shard) for state in states for shard in state.failed]
     newest = max((path for path in files if path.exists()), key=lambda path: path.stat().st_mtime_ns, default=None)
     return read_record(newest) if newest else None
 
