@@ -113,12 +113,18 @@ def _from_gradient(convolution: Convolution, known: Known) -> tuple[Tensor, Tens
 
 def _least_squares(matrix: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """QR least squares, refined once, of (N, m, n) against (N, m, C); its condition is ‖R‖·‖R⁻¹‖ (Frobenius)."""
-    q, r = torch.linalg.qr(matrix)
-    identity = torch.eye(r.shape[-1], dtype=r.dtype).expand_as(r)
-    inverse = torch.linalg.solve_triangular(r, identity, upper=True)
+    size = matrix.shape[-1]
+    reflections, factors = torch.geqrf(matrix)
+    r = reflections[..., :size, :].triu()
+
+    def solve(right: Tensor) -> Tensor:
+        rotated = torch.ormqr(reflections, factors, right, left=True, transpose=True)
+        return torch.linalg.solve_triangular(r, rotated[..., :size, :], upper=True)
+
+    inverse = torch.linalg.solve_triangular(r, torch.eye(size, dtype=r.dtype).expand_as(r), upper=True)
     condition = (torch.linalg.matrix_norm(r) * torch.linalg.matrix_norm(inverse)).nan_to_num(torch.inf, torch.inf)
-    solution = torch.linalg.solve_triangular(r, q.mT @ target, upper=True)
-    solution = solution + torch.linalg.solve_triangular(r, q.mT @ (target - matrix @ solution), upper=True)
+    solution = solve(target)
+    solution = solution + solve(target - matrix @ solution)
     return solution, condition
 
 

@@ -17,10 +17,8 @@ from torch import Tensor
 from pipeline.gradient_inversion.layers import Convolution
 from pipeline.randomness import numpy_generator
 
-WEAK_DIRECTIONS = 128
-"""How many of M's weakest right singular directions are kept at most."""
-FEW_DIRECTIONS = 8
-"""So many are looked at first: where not all of these are weak, they are enough."""
+WEAK_DIRECTIONS = (8, 32, 128, 512)
+"""How many of M's weakest right singular directions are looked at, until not all of them are weak."""
 WEAK = 1e-3
 """A direction is weak when M shrinks it by this factor more than its strongest one."""
 SMALLEST_PIVOT = 1e-9
@@ -42,9 +40,10 @@ class WeightFactor:
     """Of M outside the weak directions; vast where it loses more directions than are kept."""
 
     def solve(self, rows: Tensor, refinements: int = 3) -> Tensor:
-        """The least-squares inputs (…, C, H, W) of pre-activations without bias (…, *value_shape).
+        """Least-squares inputs (…, C, H, W), without weak directions, of pre-activations less bias (…, *value_shape).
 
         Semi-normal equations x = R⁻¹R⁻ᵀMᵀy, with steps of refinement on the residual to undo the squared condition.
+        What they say of weak directions is magnified rounding, and removed at every step.
         """
         images = self._normal(self.convolution.rows_adjoint(rows))
         for _ in range(refinements):
@@ -60,14 +59,16 @@ class WeightFactor:
         rows[torch.arange(len(where)), *where.T] = 1
         opened = self.solve(rows).flatten(1)
         weak = self.weak.flatten(1)
-        opened = opened - (opened @ weak.T) @ weak
         both = torch.cat([weak, opened / opened.norm(dim=1, keepdim=True)])
         return torch.linalg.qr(both.T).Q.T.unflatten(1, self.convolution.input_shape)
 
     def _normal(self, images: Tensor) -> Tensor:
-        """(RᵀR)⁻¹ applied to images (…, C, H, W)."""
-        columns = _columns(images)
-        return _images(_substitute(self.blocks, columns), images)
+        """(RᵀR)⁻¹ applied to images (…, C, H, W), without the weak directions."""
+        solved = _images(_substitute(self.blocks, _columns(images)), images).flatten(-3)
+        weak = self.weak.flatten(1)
+        for _ in range(2):
+            solved = solved - (solved @ weak.T) @ weak
+        return solved.view_as(images)
 
 
 @lru_cache(maxsize=8)
@@ -77,9 +78,10 @@ def weight_factor(convolution: Convolution) -> WeightFactor:
     Costs about 2·H·(Wo·F + k·W·C)·(k·W·C)² operations, once per layer and process.
     """
     blocks, strongest = _banded_triangle(convolution)
-    directions, values = _weakest_directions(convolution, blocks, FEW_DIRECTIONS)
-    if values[0] < WEAK * strongest:
-        directions, values = _weakest_directions(convolution, blocks, WEAK_DIRECTIONS)
+    for count in WEAK_DIRECTIONS:
+        directions, values = _weakest_directions(convolution, blocks, count)
+        if values[0] >= WEAK * strongest:
+            break
     weak = values < WEAK * strongest
     faintest = values[0] if weak.all() else values[~weak][-1]
     return WeightFactor(convolution, blocks, directions[weak], values[weak], strongest / float(faintest))

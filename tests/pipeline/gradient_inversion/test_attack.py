@@ -180,3 +180,14 @@ class TestRefusals:
         found = attack(network, gradient)
         assert found.refusals[0].startswith("0: not recoverable")
         assert "weight rows" in found.refusals[0]
+
+
+def test_a_square_first_layer_at_higher_resolution(synthetic):
+    """12 filters of stride 2 on 48×48: as many rows as pixels, of ruinous condition; the gradient settles the rest."""
+    images, labels = synthetic(1, (3, 48, 48))
+    module = build("lenet", (3, 48, 48), 10, torch_generator(0), filters=(12, 44, 12, 12))
+    network = read_network(module, (3, 48, 48))
+    found = attack(network, gradients_of_steps(module, images[:, None], labels[:, None]))
+    assert found.reports[0].layers[-1].method == "weights"
+    assert found.refusals == (None,)
+    assert mean_squared_error(found.images[:, 0], images).max() < 1e-18
