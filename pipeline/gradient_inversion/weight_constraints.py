@@ -87,9 +87,7 @@ def weight_factor(convolution: Convolution) -> WeightFactor:
     return WeightFactor(convolution, blocks, directions[weak], values[weak], strongest / float(faintest))
 
 
-def _weakest_directions(
-    convolution: Convolution, blocks: tuple[np.ndarray, ...], count: int
-) -> tuple[Tensor, Tensor]:
+def _weakest_directions(convolution: Convolution, blocks: tuple[np.ndarray, ...], count: int) -> tuple[Tensor, Tensor]:
     """The `count` weakest right singular vectors of M (r, C, H, W) and their singular values (r,), strongest first.
 
     Block inverse iteration with the factor, then the singular value decomposition of M on the block.
