@@ -12,7 +12,7 @@ HELD = {"extra": {"hold": True}}
 
 
 def test_cancel_ends_this_experiments_jobs_and_no_others(on_cluster):
-    one, other = on_cluster(name="one"), on_cluster(name="other")
+    one, other = (on_cluster(name=name, partition="spot") for name in ("one", "other"))  # where nobody else queues
     for experiment, seconds in ((one, "20"), (other, "6")):
         experiment.misbehave("slow", seconds)
         experiment.submit("--only", "shadow_models")
