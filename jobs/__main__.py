@@ -15,7 +15,7 @@ from jobs.failures import read_failure
 from jobs.lock import lock
 from jobs.run import Executor, carry_through, check, unfinished
 from jobs.scan import StageState, scan
-from jobs.status import in_queue, next_step, rates_table, status_table
+from jobs.status import in_queue, inversions_table, next_step, rates_table, status_table
 from jobs.submission import Chain
 from pipeline.config import Experiment, load, load_all
 from pipeline.errors import Failure, UserError
@@ -261,21 +261,23 @@ def report(config: str, overrides: tuple[str, ...]) -> None:
 
         with held(todo):
             carry_all_through(list(todo), "report", InlineExecutor(), "auto")
-    tell_rates(plans)
+    tell_results(plans)
     for plan in plans:
         console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
-def tell_rates(plans: Sequence[Plan]) -> None:
-    if with_rates := [plan for plan in plans if plan.experiment.reconstructor]:
-        console.print(rates_table(with_rates))
+def tell_results(plans: Sequence[Plan]) -> None:
+    if reconstructions := [plan for plan in plans if plan.experiment.reconstructor]:
+        console.print(rates_table(reconstructions))
+    if inversions := [plan for plan in plans if plan.experiment.gradient_inversion]:
+        console.print(inversions_table(inversions))
 
 
-@jobs.command(help="The rates of finished experiments, or of all points of a grid, side by side.")
+@jobs.command(help="Results of finished experiments, or of all points of a grid, side by side.")
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG ...")
 @set_option
 def compare(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    console.print(rates_table([plan for config in configs for plan in plans_of(config, overrides)]))
+    tell_results([plan for config in configs for plan in plans_of(config, overrides)])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from jobs.failures import FailureRecord, failure_file, gate_failure_file, read_r
 from jobs.scan import StageState
 from jobs.submission import file_of, latest_chain, read_submission
 from pipeline.config import Experiment
-from pipeline.errors import Failure
 from stages import stage_named
 from stages.plan import Plan
 
@@ -116,7 +115,7 @@ def last_failure(experiment: Experiment, states: Sequence[StageState]) -> Failur
 
 
 def rates_table(plans: Sequence[Plan]) -> Table:
-    """The rates of finished experiments side by side, pooled over classes; raises Failure where one has none."""
+    """The rates of finished experiments side by side, pooled over classes; raises Failure where one is not finished."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("experiment", "mode", "AUC", "TPR at FPR …", "TPR at threshold", "FPR at threshold"):
         table.add_column(column)
@@ -125,8 +124,6 @@ def rates_table(plans: Sequence[Plan]) -> Table:
     for plan in plans:
         stage = stage_named("roc")
         shards = plan.finished(stage)
-        if not shards.names:
-            raise Failure(f"{plan.experiment.source}: this experiment has no reconstructor, so no rates")
         for mode in shards.names:
             roc = shards.read(mode)
             at = zip(roc["false_positive_rates"], roc["tpr"][0], roc["tpr_bound"][0], strict=True)
@@ -138,4 +135,18 @@ def rates_table(plans: Sequence[Plan]) -> Table:
                 interval(roc["threshold_tpr"][0]),
                 interval(roc["threshold_fpr"][0]),
             )
+    return table
+
+
+def inversions_table(plans: Sequence[Plan]) -> Table:
+    """What attacks on gradients recovered, of finished experiments side by side."""
+    from pipeline.report.gradient_inversion import COLUMNS, outcomes, summary_row
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("experiment", *COLUMNS):
+        table.add_column(column)
+    for plan in plans:
+        shards = plan.finished(stage_named("gradient_inversion"))
+        for attack, outcome in outcomes(shards, plan.experiment.gradient_inversion.attacks).items():
+            table.add_row(plan.experiment.title, *map(str, summary_row(attack, *outcome)))
     return table

@@ -1,6 +1,5 @@
 """The page that answers the experiment's question, with its tables as CSV beside it."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,17 +43,11 @@ def reconstruction_chapters(work: Work) -> list["Chapter"]:
 
 
 def inversion_chapter(work: Work) -> "Chapter":
-    from pipeline.report.gradient_inversion import chapter
+    from pipeline.report.gradient_inversion import chapter, outcomes
 
-    shards, asked = work.inputs["gradient_inversion"], work.experiment.gradient_inversion
-    found = {}
-    for attack in asked.attacks:
-        own = shards.matching(f"{attack}-")
-        records = [own.attributes(shard) for shard in own.names]
-        refusals = sorted({refusal for record in records for refusal in json.loads(record["refusals"])})
-        rows = own.concatenated("original", "estimate", "mse", "psnr", "ssim", "residual", "tolerance", "success")
-        found[attack] = (rows, sum(float(record["seconds"]) for record in records), refusals)
-    return chapter(found, work.experiment.evaluation.sheet_victims)
+    experiment = work.experiment
+    found = outcomes(work.inputs["gradient_inversion"], experiment.gradient_inversion.attacks)
+    return chapter(found, experiment.evaluation.sheet_victims)
 
 
 def run(work: Work) -> Result:

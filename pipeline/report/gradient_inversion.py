@@ -1,12 +1,16 @@
 """What gradient inversion reports: how many images each attack recovers, how exactly, how fast, and pictures."""
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from pipeline.report import figures
 from pipeline.report.page import Chapter, Figure, Section, Table
+from pipeline.store import Shards
 
+Outcome = tuple[Mapping[str, np.ndarray], float, Sequence[str]]
+ROWS = ("original", "estimate", "mse", "psnr", "ssim", "residual", "tolerance", "success")
 COLUMNS = (
     "attack",
     "images",
@@ -43,13 +47,24 @@ def summary_row(attack: str, rows: Mapping[str, np.ndarray], seconds: float, ref
     ]
 
 
+def outcomes(shards: Shards, attacks: Sequence[str]) -> dict[str, Outcome]:
+    """Attack → the rows of all its images, the seconds it took, the kinds of refusal, from the stage's shards."""
+    found = {}
+    for attack in attacks:
+        own = shards.matching(f"{attack}-")
+        records = [own.attributes(shard) for shard in own.names]
+        refusals = sorted({refusal for record in records for refusal in json.loads(record["refusals"])})
+        found[attack] = (own.concatenated(*ROWS), sum(float(record["seconds"]) for record in records), refusals)
+    return found
+
+
 def scores_table(attack: str, rows: Mapping[str, np.ndarray]) -> Table:
     """Every image: mse, psnr, ssim, the certificate's residual and tolerance, and whether it holds."""
-    names = ("mse", "psnr", "ssim", "residual", "tolerance", "success")
+    names = ROWS[2:]
     return Table(["image", *names], [[k, *(rows[name][k] for name in names)] for k in range(len(rows["mse"]))], attack)
 
 
-def chapter(found: Mapping[str, tuple[Mapping[str, np.ndarray], float, Sequence[str]]], shown: int) -> Chapter:
+def chapter(found: Mapping[str, Outcome], shown: int) -> Chapter:
     """`found`: attack → (rows of all its images, seconds, kinds of refusal); `shown` images are pictured, the first."""
     summary = Table(COLUMNS, [summary_row(attack, *outcome) for attack, outcome in found.items()], "gradient_inversion")
     sheets = []
