@@ -29,7 +29,7 @@ def test_stages_one_by_one(tiny, tmp_path):
     assert "train-00001: done already" in again.stdout
     early = run("weight_stats", *given)
     assert early.returncode == 1
-    assert "error: shadow_models: 3 of 4 shards are not done" in early.stderr
+    assert "error: weight_stats all: shadow_models: 3 of 4 shards are not done" in early.stderr
 
 
 @pytest.mark.parametrize(
