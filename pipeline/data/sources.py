@@ -1,7 +1,7 @@
 """Readers: every data set as one `ImageSource`, read with torchvision's own readers wherever it has one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -111,7 +111,9 @@ def _mnist_digits(dataset: DataSet, split: Split, root: Path) -> ImageSource:
 
 
 def _npz(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    return _from_npz(located(dataset.path), split)
+    """A user's own arrays; grey images are read as colour, like every image of a user's."""
+    source = _from_npz(located(dataset.path), split)
+    return replace(source, read=lambda indices: source.read(indices).expand(-1, dataset.channels, -1, -1))
 
 
 def _from_npz(path: Path, split: Split) -> ImageSource:

@@ -45,6 +45,15 @@ def test_npz(npz_file):
     assert source.labels.tolist() == stored["train_labels"].tolist()
 
 
+def test_grey_images_of_a_user_are_read_as_colour(tmp_path):
+    grey = np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8)
+    np.savez(tmp_path / "grey.npz", train_images=grey, train_labels=np.arange(4))
+    data = DataSet(name="npz", path=str(tmp_path / "grey.npz"), size=16)
+    images = target_images(load(data, "train", tmp_path), data.image_size)
+    assert images.shape == (4, data.channels, 16, 16)
+    assert torch.equal(images[:, 0], images[:, 2])
+
+
 @pytest.mark.parametrize("broken", ["floats", "short labels", "no test split", "not an npz"])
 def test_a_broken_npz_is_one_line(tmp_path, broken):
     path = tmp_path / "own.npz"
