@@ -25,6 +25,7 @@ def settings(experiment: Experiment, shard: str) -> dict:
         "task": experiment.task.model_dump(mode="json"),
         "class_size": shadow.class_size,
         "models": models_in(experiment, shard),
+        "foreign": is_foreign(experiment, shard),
         "training": shadow.training.model_dump(mode="json"),
     }
 
@@ -32,6 +33,11 @@ def settings(experiment: Experiment, shard: str) -> dict:
 def models_in(experiment: Experiment, shard: str) -> int:
     shadow = experiment.shadow_models
     return shadow.models_per_seed if shard.startswith("train") else shadow.test_models
+
+
+def is_foreign(experiment: Experiment, shard: str) -> bool:
+    """Whether a shard's images come from out of distribution, and so are dealt by random labels."""
+    return shard.startswith("train") and experiment.shadow_models.data is not None
 
 
 @lru_cache(maxsize=2)
@@ -51,11 +57,9 @@ def deal(experiment: Experiment, shard: str, labels):
     """(indices, labels) of the training sets that the shard's permutation seed deals from a split's labels."""
     from pipeline.data.training_sets import training_sets
 
-    part, _, seed = shard.partition("-")
-    shadow = experiment.shadow_models
-    foreign = part == "train" and shadow.data is not None
-    models = models_in(experiment, shard)
-    return training_sets(labels, experiment.task, shadow.class_size, models, int(seed), foreign=foreign)
+    seed, class_size = int(shard.partition("-")[2]), experiment.shadow_models.class_size
+    models, foreign = models_in(experiment, shard), is_foreign(experiment, shard)
+    return training_sets(labels, experiment.task, class_size, models, seed, foreign=foreign)
 
 
 def check(experiment: Experiment) -> None:
@@ -67,7 +71,7 @@ def check(experiment: Experiment) -> None:
 
 
 def run(work: Work) -> Result:
-    """weights (M, P); indices (M, N) int32 of the images that trained each; labels (M, N) uint8 that they had."""
+    """weights (M, P); indices (M, N) int32 of the images that trained each; labels (M, N) int32 that they had."""
     import torch
 
     from pipeline.randomness import torch_generator

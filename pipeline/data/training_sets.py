@@ -11,7 +11,7 @@ OUT_OF_DISTRIBUTION_CLASSES = 10
 def training_sets(
     labels: np.ndarray, task: Task, class_size: int, models: int, seed: int, *, foreign: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image indices (M, N) int32, class after class, and the labels (M, N) uint8 that the heads learn.
+    """Image indices (M, N) int32, class after class, and the labels (M, N) int32 that the heads learn.
 
     Sets are dealt by the data's own classes, or by balanced random ones when the images are `foreign` (out of
     distribution); a binary head learns whether the class is a positive one. An identity's photos come first.
@@ -19,9 +19,9 @@ def training_sets(
     """
     if task.kind == "identity":
         indices, learnt = deal_identities(labels, class_size, models, seed)
-        return indices, learnt.astype(np.uint8)
+        return indices, learnt.astype(np.int32)
     if foreign:
         labels = random_labels(len(labels), OUT_OF_DISTRIBUTION_CLASSES, seed)
     indices = deal(labels, class_size, models, seed)
     dealt = labels[indices]
-    return indices, (np.isin(dealt, task.positive) if task.kind == "binary" else dealt).astype(np.uint8)
+    return indices, (np.isin(dealt, task.positive) if task.kind == "binary" else dealt).astype(np.int32)

@@ -23,6 +23,7 @@ AFTER_SHADOWS = {"shadow_models", "weight_stats", "reconstructor", "min_mse", "r
     [
         ("reconstructor.learning_rate=0.1", {"reconstructor", "min_mse", "roc", "report"}),
         ("shadow_models.training.weight_decay=0.1", AFTER_SHADOWS),
+        ("shadow_models.data={name: mnist_digits}", AFTER_SHADOWS),
         ("evaluation.bootstraps=7", {"roc", "report"}),
         ("seed=5", AFTER_SHADOWS),
         ("resources.reconstructor={memory_gb: 99}", set()),
