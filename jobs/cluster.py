@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 
-from pipeline import ROOT, located
+from pipeline import ROOT, as_typed, located
 from pipeline.config import explain
 from pipeline.errors import UserError
 from pipeline.layers import read_yaml
@@ -121,7 +121,7 @@ def load_cluster(name: str | None) -> Cluster:
     if path is None:
         raise UserError(f"--cluster {name}: no such file; in config_data/clusters/ there are: {known}")
     content = read_yaml(path)
-    shown = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    shown = as_typed(path)
     if "source" in content:
         raise UserError(f"{shown}: the key source is set by the program; remove it")
     try:

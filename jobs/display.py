@@ -20,9 +20,9 @@ class Display:
         self._last_line = 0.0
         self._started = 0.0
 
-    def stage_started(self, state: StageState, todo: list[str]) -> None:
+    def stage_started(self, state: StageState) -> None:
         self._stage, self._started, self._last_line = state.stage.name, time.monotonic(), time.monotonic()
-        self._done, self._failed, self._total = len(state.shards) - len(todo), 0, len(state.shards)
+        self._done, self._total = state.count("done"), len(state.shards)
         if self.console.is_terminal:
             self._progress = Progress(
                 TextColumn("{task.description:<18}"),
@@ -41,7 +41,6 @@ class Display:
             self._say(f"{report.shard}: {report.done}/{report.total} {report.text}")
             return
         self._done += report.state == "done"
-        self._failed += report.state == "failed"
         if report.state == "failed":
             self.console.print(f"[red]{self._stage} {report.shard} failed:[/red] {report.text}", soft_wrap=True)
         self._say("")

@@ -28,7 +28,7 @@ class Executor(Protocol):
 class Observer(Protocol):
     """Who watches: a progress display, or plain lines."""
 
-    def stage_started(self, state: StageState, todo: list[str]) -> None: ...
+    def stage_started(self, state: StageState) -> None: ...
 
     def told(self, report: Report) -> None: ...
 
@@ -70,9 +70,9 @@ def carry_through(plan: Plan, todo: list[StageState], executor: Executor, device
     for stage in (state.stage for state in todo):
         if any(scan_stage(plan, other).todo for other in plan.inputs(stage)):
             continue
-        shards = scan_stage(plan, stage).todo
-        observer.stage_started(scan_stage(plan, stage), shards)
-        pack = Pack(plan.experiment, stage.name, tuple(shards), device)
+        found = scan_stage(plan, stage)
+        observer.stage_started(found)
+        pack = Pack(plan.experiment, stage.name, tuple(found.todo), device)
         executor.carry_out(pack, plan.resources(stage), observer.told)
         state = scan_stage(plan, stage)
         record_lost(plan.experiment, stage.name, state.todo, LOST)

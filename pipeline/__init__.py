@@ -16,3 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def located(path: str | Path) -> Path:
     """Relative paths of an experiment are taken from the checkout, whatever directory a command runs in."""
     return ROOT / Path(path).expanduser()
+
+
+def as_typed(path: Path) -> str:
+    """A path as a person would type it: from the checkout, when it lies there."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, PositiveFloat, ValidationError, model_validator
 
-from pipeline import ROOT, located
+from pipeline import as_typed, located
 from pipeline.data.settings import DataSet, Task
 from pipeline.errors import UserError
 from pipeline.evaluation.settings import Evaluation
@@ -89,6 +89,11 @@ class Experiment(Settings):
         return self
 
     @property
+    def modes(self) -> list[str]:
+        """What is reconstructed: a shard of every stage from the reconstructor to its rates."""
+        return list(self.reconstructor.modes) if self.reconstructor else []
+
+    @property
     def shard_directory(self) -> Path:
         """Where shards lie: the points of a grid share those that have the same fingerprint."""
         return located(self.paths.runs) / self.name
@@ -116,7 +121,7 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     path = find(config)
     layers = [*layers_of(path), *map(override_layer, overrides)]
     merged = merge(layers)
-    shown = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    shown = as_typed(path)
     if reserved := {"source", "overrides"} & merged.keys():
         raise UserError(f"{path.name}: the key {reserved.pop()} is set by the program; remove it")
     if "grid" in merged:

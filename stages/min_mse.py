@@ -6,10 +6,6 @@ from stages.command import main
 from stages.stage import Resources, Stage, Work
 
 
-def shards(experiment: Experiment) -> list[str]:
-    return list(experiment.reconstructor.modes) if experiment.reconstructor else []
-
-
 def settings(experiment: Experiment, shard: str) -> dict:
     return {"seed": experiment.seed, "null_weights": experiment.evaluation.null_weights}
 
@@ -60,7 +56,7 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="min_mse",
-    shards=shards,
+    shards=lambda experiment: experiment.modes,
     inputs=lambda experiment: ["shadow_models", "weight_stats", "reconstructor"],
     settings=settings,
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=4.0, seconds_per_shard=120.0),

@@ -8,10 +8,6 @@ from stages.stage import Resources, Stage, Work
 WATCHED_VICTIMS = 100
 
 
-def shards(experiment: Experiment) -> list[str]:
-    return list(experiment.reconstructor.modes) if experiment.reconstructor else []
-
-
 def settings(experiment: Experiment, shard: str) -> dict:
     return {
         **experiment.reconstructor.model_dump(mode="json", exclude={"modes"}),
@@ -78,7 +74,7 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="reconstructor",
-    shards=shards,
+    shards=lambda experiment: experiment.modes,
     inputs=lambda experiment: ["shadow_models", "weight_stats"],
     settings=settings,
     resources=lambda experiment: Resources("gpu", experiment.reconstructor.threads, 8.0, 36000.0),

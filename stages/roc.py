@@ -6,10 +6,6 @@ from stages.command import main
 from stages.stage import Resources, Stage, Work
 
 
-def shards(experiment: Experiment) -> list[str]:
-    return list(experiment.reconstructor.modes) if experiment.reconstructor else []
-
-
 def settings(experiment: Experiment, shard: str) -> dict:
     judged = experiment.evaluation
     return {
@@ -63,7 +59,7 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="roc",
-    shards=shards,
+    shards=lambda experiment: experiment.modes,
     inputs=lambda experiment: ["min_mse", "nearest_neighbour"],
     settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),
