@@ -143,7 +143,7 @@ def load_all(config: str | Path, overrides: Sequence[str] = ()) -> list[Experime
     merged = merge([*layers_of(path), *map(override_layer, overrides)])
     if "grid" not in merged or "point" in merged:
         return [load(config, overrides)]
-    return [load(config, [*overrides, f"point='{name}'"]) for name in grid_points(merged["grid"], path.name)]
+    return [load(config, [*overrides, f"point={name}"]) for name in grid_points(merged["grid"], path.name)]
 
 
 # ------------------------------------------------------------------------------------------- mistakes, in one line

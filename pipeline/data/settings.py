@@ -25,6 +25,7 @@ class DataSet(Settings):
         "emnist_letters_part",
         "cifar10",
         "cifar100",
+        "cifar100_part",
         "celeba",
         "folder",
         "npz",

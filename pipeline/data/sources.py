@@ -66,6 +66,7 @@ _FILES = {
     "emnist_letters_part": "EMNIST_balanced_test_part/emnist-balanced-test-part-*-ubyte",
     "cifar10": "cifar-10-batches-py/",
     "cifar100": "cifar-100-python/",
+    "cifar100_part": "cifar100_part.npz",
     "celeba": "celeba/ (img_align_celeba/ and its four .txt lists)",
 }
 _FETCH = {
@@ -152,6 +153,11 @@ def _cifar100(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     return _from_array(cifar.data, cifar.targets)
 
 
+def _cifar100_part(dataset: DataSet, split: Split, root: Path) -> ImageSource:
+    """The first 5,000 training images and all test images, where the whole archive is not at hand."""
+    return _from_npz(root / "cifar100_part.npz", split)
+
+
 # ------------------------------------------------------------------------------------------------- files on disk
 
 
@@ -189,6 +195,7 @@ _READERS: dict[str, Callable[[DataSet, Split, Path], ImageSource]] = {
     "emnist_letters_part": _emnist_letters_part,
     "cifar10": _cifar10,
     "cifar100": _cifar100,
+    "cifar100_part": _cifar100_part,
     "celeba": _celeba,
     "folder": _folder,
     "npz": _npz,

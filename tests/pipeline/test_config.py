@@ -148,7 +148,7 @@ def test_a_grid_is_every_combination_of_its_axes(tmp_path):
     ]
     last = points[-1].shadow_models
     assert (last.training.init_std, last.class_size, last.models_per_seed) == (0.2, 2, 350)
-    assert points[-1] == load(path, ["point='init_std=0.2,size=two'"])
+    assert points[-1] == load(path, ["point=init_std=0.2,size=two"])
     assert points[0].run_directory != points[1].run_directory
 
 

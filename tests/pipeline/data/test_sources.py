@@ -112,7 +112,10 @@ def test_celeba_deals_people_not_photos(tmp_path, monkeypatch):
     assert target_images(test, 64).shape == (3, 3, 64, 64)
 
 
-@pytest.mark.parametrize("name", ["mnist", "emnist_letters", "emnist_letters_part", "cifar10", "cifar100", "celeba"])
+FETCHED = ["mnist", "emnist_letters", "emnist_letters_part", "cifar10", "cifar100", "cifar100_part", "celeba"]
+
+
+@pytest.mark.parametrize("name", FETCHED)
 def test_missing_data_says_where_it_was_looked_for_and_how_to_get_it(tmp_path, name):
     with pytest.raises(UserError, match=f"{name} is missing or damaged: looked for {tmp_path}.*RECON_DATA") as caught:
         load(DataSet(name=name), "train", tmp_path)
@@ -138,3 +141,8 @@ def test_letters_of_the_emnist_part_are_upright_and_balanced(real_data):
 def test_cifar10_through_torchvision(real_data):
     source = load(DataSet(name="cifar10"), "train", real_data)
     assert (len(source), source.read(np.array([0])).shape) == (50000, (1, 3, 32, 32))
+
+
+def test_the_part_of_cifar100_has_its_first_images_and_a_hundred_classes(real_data):
+    train, test = (load(DataSet(name="cifar100_part"), split, real_data) for split in ("train", "test"))
+    assert (len(train), len(test), len(set(train.labels))) == (5000, 10000, 100)
