@@ -21,6 +21,7 @@ from pipeline.data.settings import DataSet, Task
 from pipeline.errors import UserError
 from pipeline.evaluation.settings import Evaluation
 from pipeline.gradient_inversion.settings import GradientInversion
+from pipeline.kkt.settings import Kkt
 from pipeline.layers import Layer, find, grid_points, layers_of, merge, override_layer
 from pipeline.networks.settings import Backbone, Pretrain
 from pipeline.reconstruction.settings import Reconstructor
@@ -68,6 +69,7 @@ class Experiment(Settings):
     reconstructor: Reconstructor | None = None
     evaluation: Evaluation = Evaluation()
     gradient_inversion: GradientInversion | None = None
+    kkt: Kkt | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self):
@@ -84,6 +86,9 @@ class Experiment(Settings):
             raise ValueError("backbone.weights names no file and there is no pretrain part to make one")
         if self.gradient_inversion and not self.data:
             raise ValueError("gradient_inversion needs the part data")
+        if self.kkt and self.kkt.problem.is_toy == (self.data is not None):
+            need = "draws its own images; leave out the part data" if self.data else "needs the part data"
+            raise ValueError(f"kkt.problem.labels: {self.kkt.problem.labels} {need}")
         if self.reconstructor and not self.shadow_models:
             raise ValueError("reconstructor needs the part shadow_models")
         return self

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 
@@ -13,3 +15,10 @@ def canonical_json(value: Any) -> str:
 def fingerprint(value: Any) -> str:
     """64 hexadecimal digits: the SHA-256 of the canonical JSON of `value`."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@cache
+def digest_of(path: Path) -> str:
+    """64 hexadecimal digits: the SHA-256 of what a file holds."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ NAMES = (
     "min_mse",
     "roc",
     "gradient_inversion",
+    "kkt_victim",
     "report",
 )
 """In an order in which every stage stands after those it reads."""

@@ -36,8 +36,8 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def part(self, chosen: range) -> "ImageSource":
-        """The images of a range, numbered from 0."""
+    def part(self, chosen: range | np.ndarray) -> "ImageSource":
+        """The images at these places, numbered from 0."""
         places = np.asarray(chosen)
         attributes = None if self.attributes is None else self.attributes[places]
         return ImageSource(self.labels[places], lambda indices: self.read(places[indices]), attributes)

@@ -1,8 +1,5 @@
 """The frozen network that turns images into features, and how it is pre-trained: `backbone:` and `pretrain:`."""
 
-import hashlib
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Strict
@@ -10,6 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, Strict
 from pipeline import located
 from pipeline.data.settings import DataSet
 from pipeline.errors import UserError
+from pipeline.fingerprint import digest_of
 from pipeline.settings import Settings
 
 FEATURES = {"vgg_tiny": 256, "efficientnet_b0": 1280, "wide_resnet50_2": 2048}
@@ -27,15 +25,12 @@ class Backbone(Settings):
 
     def weights_digest(self) -> str:
         """SHA-256 of the weights file, by which results know it."""
-        return _digest_of(located(self.weights))
-
-
-@cache
-def _digest_of(path: Path) -> str:
-    if not path.is_file():
-        raise UserError(f"backbone.weights: {path} does not exist; remove the key to pre-train the backbone instead")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        path = located(self.weights)
+        if not path.is_file():
+            raise UserError(
+                f"backbone.weights: {path} does not exist; remove the key to pre-train the backbone instead"
+            )
+        return digest_of(path)
 
 
 class Phase(Settings):

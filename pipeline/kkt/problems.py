@@ -1,0 +1,103 @@
+"""What a victim learns: its training images with their classes, and held-out images of the same classes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.data.images import target_images
+from pipeline.data.settings import DataSet
+from pipeline.data.sources import ImageSource, load
+from pipeline.errors import UserError
+from pipeline.kkt.settings import ProblemSettings
+from pipeline.kkt.toys import TOYS
+from pipeline.randomness import numpy_generator, torch_generator
+
+VEHICLES = (0, 1, 8, 9)
+"""CIFAR-10's aeroplane, automobile, ship and truck."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Images (n, C, H, W) float64 in [0, 1] and classes (n,) int64; of binary problems 1 is positive.
+
+    `indices` (n,) are places in the data's train split (of a toy: 0, 1, …). `held_out_images` and `held_out_labels`
+    are the test split under the same labels, which no victim sees.
+    """
+
+    kind: Literal["binary", "multiclass", "regression"]
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    held_out_images: Tensor
+    held_out_labels: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """(C, H, W): what is taken from every image before a network sees it."""
+        return self.images.mean(0)
+
+    @property
+    def classes(self) -> int:
+        return int(self.labels.max()) + 1
+
+    @property
+    def outputs(self) -> int:
+        """Logits of a network for this problem."""
+        return self.classes if self.kind == "multiclass" else 1
+
+
+def signs(labels: Tensor) -> Tensor:
+    """Classes 0 and 1 as −1 and 1, float64: the targets of networks with one logit."""
+    return 2.0 * labels.double() - 1
+
+
+LABELLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "classes": lambda labels: labels,
+    "odd_even": lambda labels: labels % 2,
+    "vehicles_animals": lambda labels: np.isin(labels, VEHICLES).astype(np.int64),
+}
+"""From the labels of a data set to the classes of a problem. A new problem is a line here (or a toy, in toys.py)."""
+
+
+def load_problem(settings: ProblemSettings, data: DataSet | None, root: Path, seed: int) -> Problem:
+    """The problem of an experiment; raises UserError where the data cannot supply it."""
+    if settings.is_toy:
+        images, labels = TOYS[settings.labels](settings.images_per_class, torch_generator(seed, "toy", "train"))
+        held_out = TOYS[settings.labels](settings.images_per_class, torch_generator(seed, "toy", "held out"))
+        return Problem(settings.kind, images, labels, torch.arange(len(labels)), *held_out)
+    train, test = load(data, "train", root), load(data, "test", root)
+    labels, held_out_labels = (LABELLINGS[settings.labels](source.labels) for source in (train, test))
+    chosen = choose(labels, settings, seed)
+    return Problem(
+        settings.kind,
+        _pixels(train, chosen, data.image_size),
+        torch.as_tensor(labels[chosen]),
+        torch.as_tensor(chosen),
+        _pixels(test, np.arange(len(test)), data.image_size),
+        torch.as_tensor(held_out_labels),
+    )
+
+
+def choose(labels: np.ndarray, settings: ProblemSettings, seed: int) -> np.ndarray:
+    """Indices (n,), rising, of `images_per_class` images of each class: the first, or drawn by the seed."""
+    wanted, counts = settings.images_per_class, np.bincount(labels)
+    if len(counts) < 2:
+        raise UserError(f"kkt.problem.labels: {settings.labels} gives every image one class; there is nothing to learn")
+    if counts.min() < wanted:
+        raise UserError(
+            f"kkt.problem.images_per_class is {wanted}; class {counts.argmin()} has {counts.min()} images to choose from"
+        )
+    members = [np.flatnonzero(labels == label) for label in range(len(counts))]
+    if settings.choice == "random":
+        generator = numpy_generator(seed, "kkt problem")
+        members = [generator.permutation(of_class) for of_class in members]
+    return np.sort(np.concatenate([of_class[:wanted] for of_class in members]))
+
+
+def _pixels(source: ImageSource, chosen: np.ndarray, size: int) -> Tensor:
+    return target_images(source.part(chosen), size).double() / 255

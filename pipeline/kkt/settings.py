@@ -1,0 +1,220 @@
+"""Problem, victim, attack and search: the keys of `kkt:` in an experiment."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Strict, model_validator
+
+from pipeline import located
+from pipeline.errors import UserError
+from pipeline.fingerprint import digest_of
+from pipeline.settings import Integers, Settings
+
+TOYS = ("red_blue", "spiral", "grid_chess", "grid_random", "grid_linear")
+LOSSES = {
+    "binary": ("logistic",),
+    "multiclass": ("cross_entropy",),
+    "regression": ("mse", "huber"),
+}
+"""The losses a victim may learn each kind of problem by; the first is its default."""
+
+Dtype = Literal["float32", "float64"]
+
+
+class ProblemSettings(Settings):
+    """Which images the victim learns, and to tell what. `labels` says how the data's own labels become its classes."""
+
+    labels: Literal[
+        "classes", "odd_even", "vehicles_animals", "red_blue", "spiral", "grid_chess", "grid_random", "grid_linear"
+    ]
+    kind: Literal["binary", "multiclass", "regression"] = "binary"
+    images_per_class: PositiveInt
+    choice: Literal["first", "random"] = Field(
+        default="first", description="first of each class in file order, which is kept; or drawn by the seed"
+    )
+
+    @property
+    def is_toy(self) -> bool:
+        """Whether its points are drawn rather than read from data."""
+        return self.labels in TOYS
+
+    @model_validator(mode="after")
+    def _two_classes(self):
+        if self.labels == "classes" and self.kind != "multiclass":
+            raise ValueError(f"labels: classes are as many as the data has; kind: {self.kind} tells two apart")
+        return self
+
+
+class Convolution(Settings):
+    """A convolution without padding unless it says so; its activation follows it."""
+
+    channels: PositiveInt
+    kernel: PositiveInt = 3
+    stride: PositiveInt = 1
+    padding: int = Field(default=0, ge=0)
+
+
+class NetworkSettings(Settings):
+    """Convolutions, then fully connected layers. The first layer has a bias, the others have none.
+
+    `init_std`: the first layer's weights and bias are normal with this deviation; the others', and none = all, are
+    PyTorch's default, uniform within ±1/√inputs.
+    """
+
+    convolutions: Annotated[tuple[Convolution, ...], Strict(False)] = ()
+    hidden: Integers = (1000, 1000)
+    activation: Literal["relu", "leaky_relu", "gelu", "sigmoid", "tanh"] = "relu"
+    init_std: PositiveFloat | None = 1e-4
+
+    @model_validator(mode="after")
+    def _at_least_one(self):
+        if not (self.hidden or self.convolutions) or any(width < 1 for width in self.hidden):
+            raise ValueError("hidden lists widths of 1 or more; a network needs a layer before its last")
+        return self
+
+
+class VictimSettings(Settings):
+    """How the victim is trained: full batches, to a loss near zero.
+
+    gradient_descent: `steps` updates with `learning_rate`, as published. flow: gradient descent on the logarithm of the
+    loss L, each step so long that log L falls by about `decrease` and at most `learning_rate`, until the time of the
+    gradient flow on L, Σ step/L, reaches `flow_time` (of plain descent: learning rate × epochs).
+    """
+
+    network: NetworkSettings = NetworkSettings()
+    loss: Literal["logistic", "cross_entropy", "mse", "huber"] | None = Field(
+        default=None, description="none = logistic, cross_entropy or mse, by the kind of problem"
+    )
+    method: Literal["flow", "gradient_descent"] = "flow"
+    learning_rate: PositiveFloat = 0.05
+    steps: PositiveInt = Field(default=20_000, description="at most")
+    decrease: PositiveFloat = 0.02
+    flow_time: PositiveFloat = 1e4
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: NonNegativeFloat = 0.0
+    stop_loss: PositiveFloat = 1e-40
+    weights: str | None = Field(default=None, description="a state dict (.pth) to attack instead of training one")
+    dtype: Dtype = "float64"
+    threads: PositiveInt = Field(default=1, description="CPU threads: part of the result, since sums depend on it")
+
+    @model_validator(mode="after")
+    def _flow_is_plain(self):
+        if self.method == "flow" and (self.momentum or self.weight_decay):
+            raise ValueError("momentum and weight_decay belong to method: gradient_descent")
+        return self
+
+    def weights_digest(self) -> str | None:
+        """SHA-256 of the file of weights, by which results know it."""
+        if self.weights is None:
+            return None
+        path: Path = located(self.weights)
+        if not path.is_file():
+            raise UserError(f"kkt.victim.weights: {path} does not exist; remove the key to train a victim instead")
+        return digest_of(path)
+
+
+class AttackSettings(Settings):
+    """The search for candidates x and multipliers λ that satisfy the stationarity condition.
+
+    binary: λ ≥ 0, one logit. runner_up: λ ≥ 0, margin over the strongest other class, as published. full: one λ ≥ 0 for
+    each other class. general: λ of free sign (regression; any loss with weight decay). naive: logits alone.
+    """
+
+    loss: Literal["binary", "runner_up", "full", "general", "naive"] | None = Field(
+        default=None, description="none = binary, runner_up or general, by the kind of problem"
+    )
+    candidates: PositiveInt = Field(description="m, half of them of each class (binary), or an equal share of each")
+    iterations: PositiveInt
+    optimizer: Literal["sgd", "adam"] = Field(default="adam", description="sgd: with momentum 0.9")
+    schedule: Literal["constant", "cosine"] = "cosine"
+    learning_rate: PositiveFloat = Field(default=0.02, description="of the candidates")
+    multiplier_learning_rate: PositiveFloat = 0.05
+    init_std: PositiveFloat = Field(default=0.01, description="σ of the first candidates")
+    minimum_multiplier: NonNegativeFloat = Field(default=0.1, description="λ_min: smaller ones are penalised")
+    relu_sharpness: PositiveFloat = Field(default=50.0, description="α: the derivative of ReLU is taken as σ(αz)")
+    gradient: Literal["closed_form", "autograd"] | None = Field(
+        default=None, description="none = closed form for fully connected victims, autograd for convolutions"
+    )
+    stack: PositiveInt = Field(default=1, description="trials that one shard works on together")
+    dtype: Dtype = "float32"
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    threads: PositiveInt = Field(default=1, description="CPU threads: part of the result, since sums depend on it")
+
+
+SEARCHED = ("learning_rate", "multiplier_learning_rate", "init_std", "minimum_multiplier", "relu_sharpness")
+
+
+class Range(Settings):
+    """Where a search looks for a value: exactly one of the three."""
+
+    uniform: Annotated[tuple[float, float], Strict(False)] | None = None
+    log_uniform: Annotated[tuple[PositiveFloat, PositiveFloat], Strict(False)] | None = None
+    choice: Annotated[tuple[float, ...], Strict(False)] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_of_three(self):
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give one of uniform: [low, high], log_uniform: [low, high], choice: [values]")
+        interval = self.uniform or self.log_uniform
+        if interval and not interval[0] < interval[1]:
+            raise ValueError(f"{given[0]} is [low, high] with low < high")
+        if min(getattr(self, given[0])) < 0:
+            raise ValueError("values must not be negative")
+        return self
+
+
+class SearchSettings(Settings):
+    """How many trials, and which keys of `attack` each draws: trial k is row k of a scrambled Sobol sequence.
+
+    `halve_at`: iterations at which the better half of a stack of trials goes on, by the attack's own loss.
+    """
+
+    trials: PositiveInt = 1
+    ranges: dict[str, Range] = Field(default_factory=dict)
+    halve_at: Integers = ()
+
+    @model_validator(mode="after")
+    def _known(self):
+        if unknown := [name for name in self.ranges if name not in SEARCHED]:
+            raise ValueError(f"ranges.{unknown[0]}: a search draws {', '.join(SEARCHED)}")
+        if list(self.halve_at) != sorted(set(self.halve_at)) or any(at < 1 for at in self.halve_at):
+            raise ValueError("halve_at lists iterations in rising order")
+        return self
+
+
+class Kkt(Settings):
+    """A victim trained from scratch, and the attack on its weights."""
+
+    problem: ProblemSettings
+    victim: VictimSettings = VictimSettings()
+    attack: AttackSettings | None = None
+    search: SearchSettings = SearchSettings()
+
+    @property
+    def victim_loss(self) -> str:
+        return self.victim.loss or LOSSES[self.problem.kind][0]
+
+    @property
+    def attack_loss(self) -> str:
+        return (
+            self.attack.loss
+            or {"binary": "binary", "multiclass": "runner_up", "regression": "general"}[self.problem.kind]
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        kind = self.problem.kind
+        if self.victim_loss not in LOSSES[kind]:
+            raise ValueError(f"victim.loss is {self.victim.loss}; for kind: {kind} choose {', '.join(LOSSES[kind])}")
+        if self.attack is None:
+            return self
+        several = self.attack_loss in ("runner_up", "full")
+        if self.attack_loss != "naive" and several != (kind == "multiclass"):
+            valid = "runner_up, full or naive" if kind == "multiclass" else "binary, general or naive"
+            raise ValueError(f"attack.loss is {self.attack.loss}; for kind: {kind} choose {valid}")
+        if self.attack.gradient == "closed_form" and (self.victim.network.convolutions or self.attack_loss == "naive"):
+            raise ValueError("attack.gradient: closed_form is for fully connected victims and multipliers")
+        if self.search.halve_at and (self.attack.stack == 1 or self.search.halve_at[-1] >= self.attack.iterations):
+            raise ValueError("search.halve_at needs attack.stack above 1, and lies before attack.iterations")
+        return self

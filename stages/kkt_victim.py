@@ -1,0 +1,99 @@
+"""Train the network that a KKT attack is made on, or take its weights from a file."""
+
+from pipeline.config import Experiment
+from pipeline.store import Result
+from stages.command import main
+from stages.stage import Resources, Stage, Work
+
+
+def settings(experiment: Experiment, shard: str) -> dict:
+    asked = experiment.kkt
+    return {
+        "problem": asked.problem.model_dump(mode="json"),
+        "victim": asked.victim.model_dump(mode="json", exclude={"weights"}),
+        "weights": asked.victim.weights_digest(),
+        "loss": asked.victim_loss,
+        "data": experiment.data.identity() if experiment.data else None,
+        "seed": experiment.seed,
+    }
+
+
+def check(experiment: Experiment) -> None:
+    drawn_victim(experiment, learnt(experiment))
+
+
+def learnt(experiment: Experiment):
+    from pipeline.kkt.problems import load_problem
+
+    return load_problem(experiment.kkt.problem, experiment.data, experiment.paths.data_root, experiment.seed)
+
+
+def drawn_victim(experiment: Experiment, problem):
+    """The victim before training: freshly drawn, or as the experiment's file of weights has it."""
+    from pipeline import located
+    from pipeline.kkt.networks import read_weights, untrained_victim
+    from pipeline.randomness import torch_generator
+
+    asked = experiment.kkt.victim
+    generator = torch_generator(experiment.seed, "kkt_victim", "initial")
+    network = untrained_victim(asked, problem.mean.shape, problem.outputs, generator)
+    if asked.weights:
+        read_weights(network, located(asked.weights))
+    return network
+
+
+def run(work: Work) -> Result:
+    """state/…: the trained network; mean (C, H, W) that it takes off images; indices, labels (n,) of its training images;
+    step, flow_time, log_loss, squared_norm: how training went (nothing, when the weights came from a file).
+    """
+    import math
+
+    import torch
+
+    from pipeline.kkt.networks import squared_norm
+    from pipeline.kkt.training import History, error_rate, train_victim
+    from pipeline.kkt.victim_losses import LOG_LOSSES
+    from pipeline.networks.state import state_arrays
+
+    asked, problem = work.experiment.kkt, learnt(work.experiment)
+    network = drawn_victim(work.experiment, problem).to(work.device)
+    dtype = next(network.parameters()).dtype
+
+    def seen(images: torch.Tensor) -> torch.Tensor:
+        return (images - problem.mean).to(work.device, dtype)
+
+    inputs, labels = seen(problem.images), problem.labels.to(work.device)
+    history = History()
+    if not asked.victim.weights:
+        terms = {"checkpoint": work.checkpoint, "progress": work.progress}
+        history = train_victim(network, inputs, labels, asked.victim, asked.victim_loss, **terms)
+    with torch.no_grad():
+        log_loss = LOG_LOSSES[asked.victim_loss](network(inputs).double(), labels).item()
+    held_out = error_rate(network, seen(problem.held_out_images), problem.held_out_labels.to(work.device))
+    facts = {
+        "method": "given" if asked.victim.weights else asked.victim.method,
+        "steps": history.step[-1] if history.step else 0,
+        "flow_time": history.flow_time[-1] if history.step else 0.0,
+        "log_loss": log_loss,
+        "loss": math.exp(log_loss),
+        "train_error": error_rate(network, inputs, labels),
+        "test_accuracy": 1 - held_out,
+        "squared_norm": squared_norm(network),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+    }
+    arrays = {"mean": problem.mean.numpy(), "indices": problem.indices.numpy(), "labels": problem.labels.numpy()}
+    return Result({**state_arrays(network), **arrays, **vars(history)}, facts)
+
+
+STAGE = Stage(
+    name="kkt_victim",
+    shards=lambda experiment: ["victim"] if experiment.kkt else [],
+    inputs=lambda experiment: [],
+    settings=settings,
+    resources=lambda experiment: Resources("gpu", experiment.kkt.victim.threads, 4.0, 120.0),
+    run=run,
+    check=check,
+)
+
+if __name__ == "__main__":
+    main(STAGE, __doc__)
