@@ -43,8 +43,9 @@ def drawn_victim(experiment: Experiment, problem):
 
 
 def run(work: Work) -> Result:
-    """state/…: the trained network; mean (C, H, W) that it takes off images; indices, labels (n,) of its training images;
-    step, flow_time, log_loss, squared_norm: how training went (nothing, when the weights came from a file).
+    """state/…: the trained network; mean (C, H, W) that is taken off images; indices, labels (n,) of those it learnt.
+
+    step, flow_time, log_loss, squared_norm: how training went, empty when the weights came from a file.
     """
     import math
 

@@ -90,7 +90,7 @@ def choose(labels: np.ndarray, settings: ProblemSettings, seed: int) -> np.ndarr
         raise UserError(f"kkt.problem.labels: {settings.labels} gives every image one class; there is nothing to learn")
     if counts.min() < wanted:
         raise UserError(
-            f"kkt.problem.images_per_class is {wanted}; class {counts.argmin()} has {counts.min()} images to choose from"
+            f"kkt.problem.images_per_class is {wanted}; class {counts.argmin()} has only {counts.min()} images"
         )
     members = [np.flatnonzero(labels == label) for label in range(len(counts))]
     if settings.choice == "random":

@@ -14,7 +14,7 @@ from pipeline.kkt.settings import VictimSettings
 from pipeline.kkt.victim_losses import LOG_LOSSES, errors
 
 RECORD_EVERY = 1.02
-"""History is kept at steps that grow by this factor: it bends in the first hundred and is smooth in the last million."""
+"""History is kept at steps that grow by this factor: all of the first fifty, 700 of the first million."""
 REPORT_EVERY = 20
 EVALUATION_BLOCK = 1000
 
