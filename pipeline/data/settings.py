@@ -9,7 +9,6 @@ from pydantic import PositiveInt, model_validator
 
 from pipeline import located
 from pipeline.errors import UserError
-from pipeline.fingerprint import digest_of
 from pipeline.settings import Integers, Settings
 
 IMAGE_SIZES = {"celeba": 64}
@@ -65,13 +64,14 @@ class DataSet(Settings):
 @cache
 def _content_of(path: Path) -> str:
     """SHA-256 of a file, or of the names and sizes of everything in a folder."""
-    if path.is_file():
-        return digest_of(path)
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.is_file():
                 digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\n".encode())
+    elif path.is_file():
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
     else:
         raise UserError(f"data.path: {path} does not exist; give the .npz file or the folder of images by class")
     return digest.hexdigest()
