@@ -19,6 +19,7 @@ NAMES = (
     "roc",
     "gradient_inversion",
     "kkt_victim",
+    "kkt_attack",
     "report",
 )
 """In an order in which every stage stands after those it reads."""

@@ -1,0 +1,122 @@
+"""Rebuild training images from a victim's weights: one shard is a stack of trials that work side by side."""
+
+from pipeline.config import Experiment
+from pipeline.errors import Failure
+from pipeline.store import Result
+from stages.command import main
+from stages.stage import Resources, Stage, Work
+
+
+def blocks(experiment: Experiment) -> dict[str, range]:
+    """Shard → the trials it holds, `attack.stack` of them; named after the first."""
+    asked = experiment.kkt
+    if not asked or not asked.attack:
+        return {}
+    starts = range(0, asked.search.trials, asked.attack.stack)
+    return {
+        f"trials-{start:05d}": range(start, min(start + asked.attack.stack, asked.search.trials)) for start in starts
+    }
+
+
+def settings(experiment: Experiment, shard: str) -> dict:
+    asked, trials = experiment.kkt, blocks(experiment)[shard]
+    return {
+        "attack": asked.attack.model_dump(mode="json", exclude={"stack"}),
+        "loss": asked.attack_loss,
+        "search": asked.search.model_dump(mode="json", exclude={"trials"}),
+        "trials": [trials.start, trials.stop],
+        "seed": experiment.seed,
+    }
+
+
+def check(experiment: Experiment) -> None:
+    from pipeline.kkt.multipliers import candidate_labels
+    from pipeline.kkt.problems import load_problem
+
+    problem = load_problem(experiment.kkt.problem, experiment.data, experiment.paths.data_root, experiment.seed)
+    candidate_labels(experiment.kkt.attack.candidates, problem.classes)
+
+
+def read_victim(work: Work):
+    """(network, mean, classes) of the victim's shard; raises Failure when it is not trained."""
+    import torch
+
+    from pipeline.kkt.networks import victim_from_state
+    from pipeline.networks.state import state_dict
+
+    victims, asked = work.inputs["kkt_victim"], work.experiment.kkt
+    facts, arrays = victims.attributes("victim"), victims.read("victim")
+    if error := float(facts["train_error"]):
+        raise Failure(
+            f"the victim is not trained: it errs on {error:.1%} of its training images (loss {facts['loss']:.2g}), and "
+            "stationarity holds at a loss near zero; train longer (kkt.victim.steps, flow_time) or a wider network"
+        )
+    network = victim_from_state(asked.victim, arrays["mean"].shape, state_dict(arrays))
+    network.to(work.device, getattr(torch, asked.attack.dtype))
+    return network, arrays["mean"], int(arrays["labels"].max()) + 1
+
+
+def run(work: Work) -> Result:
+    """Of the trials (S,) that came to the end: candidates (S, m, C, H, W) float32, the mean taken off, and their labels
+    (m,), −1 where the loss knows none; multipliers (S, m) or (S, m, K); hyperparameters/… and terms/… (S,); history/…
+    (P, T) of all trials, NaN once one was dropped.
+    """
+    import torch
+
+    from pipeline.kkt.attack import first_stack, run_attack
+    from pipeline.kkt.multipliers import candidate_labels
+    from pipeline.kkt.objectives import naive_objective, stationarity_objective
+    from pipeline.kkt.precision import matmul_precision
+
+    experiment, asked, attack = work.experiment, work.experiment.kkt, work.experiment.kkt.attack
+    network, mean, classes = read_victim(work)
+    labels = candidate_labels(attack.candidates, classes).to(work.device)
+    method = attack.gradient or ("closed_form" if network.is_fully_connected else "autograd")
+    if asked.attack_loss == "naive":
+        objective = naive_objective(network, labels)
+    else:
+        objective = stationarity_objective(network, labels, asked.attack_loss, method)
+    trials, loss = blocks(experiment)[work.shard], asked.attack_loss
+    stack = first_stack(attack, asked.search, loss, trials, mean.shape, classes, experiment.seed, work.device)
+    with matmul_precision(attack.matmul_precision):
+        found = run_attack(
+            stack, objective, attack, asked.search.halve_at, checkpoint=work.checkpoint, progress=work.progress
+        )
+    if asked.search.trials == 1 and found.diverged.any():
+        raise Failure(
+            f"the attack diverged by iteration {found.recorded[-1]}: its loss is not finite; lower "
+            "kkt.attack.learning_rate or multiplier_learning_rate"
+        )
+
+    def named(kind: str, values: dict[str, torch.Tensor]) -> dict:
+        return {f"{kind}/{name}": one.cpu().numpy() for name, one in values.items()}
+
+    last = found.stack
+    arrays = {
+        "trials": last.trials.cpu().numpy(),
+        "candidates": last.candidates.float().cpu().numpy(),
+        "labels": torch.full_like(labels, -1).cpu().numpy() if loss == "general" else labels.cpu().numpy(),
+        "history/iteration": found.recorded.numpy(),
+        **named("hyperparameters", last.hyperparameters),
+        **named("terms", found.terms),
+        **named("history", found.history),
+    }
+    if loss != "naive":
+        arrays["multipliers"] = last.multipliers.cpu().numpy()
+    diverged = [trial for trial, lost in zip(trials, found.diverged.tolist(), strict=True) if lost]
+    facts = {"loss": loss, "method": method, "trials_started": len(trials), "diverged": diverged}
+    return Result(arrays, facts)
+
+
+STAGE = Stage(
+    name="kkt_attack",
+    shards=lambda experiment: list(blocks(experiment)),
+    inputs=lambda experiment: ["kkt_victim"],
+    settings=settings,
+    resources=lambda experiment: Resources("gpu", experiment.kkt.attack.threads, 4.0, 600.0),
+    run=run,
+    check=check,
+)
+
+if __name__ == "__main__":
+    main(STAGE, __doc__)
