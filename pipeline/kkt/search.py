@@ -18,7 +18,9 @@ def hyperparameters(attack: AttackSettings, search: SearchSettings, trial: int, 
     values = {name: getattr(attack, name) for name in SEARCHED}
     if search.ranges:
         sequence = qmc.Sobol(len(search.ranges), seed=numpy_generator(seed, "kkt search"))
-        row = sequence.fast_forward(trial).random(1)[0]
+        if trial:  # scipy refuses to go forward by nothing
+            sequence.fast_forward(trial)
+        row = sequence.random(1)[0]
         values |= {name: placed(one, share) for (name, one), share in zip(search.ranges.items(), row, strict=True)}
     return values
 
