@@ -13,7 +13,7 @@ LEAKY_SLOPE = 0.01
 
 @dataclass(frozen=True)
 class Activation:
-    """`value(z)`; `slope(z, α)`, what is multiplied by on the way back; `curvature(z, α)`, the slope's own derivative.
+    """`value(z)`; `slope(z, α)`, by which derivatives are multiplied; `curvature(z, α, slope)`, the slope's derivative.
 
     Of relu and leaky_relu the slope is the surrogate (arXiv 2206.07758, appendix): σ(αz), and its blend with
     LEAKY_SLOPE. Smooth activations have their own derivatives and no use for α.
@@ -21,50 +21,43 @@ class Activation:
 
     value: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor]
-    curvature: Callable[[Tensor, Tensor], Tensor]
+    curvature: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def _step(z: Tensor, sharpness: Tensor) -> Tensor:
-    return torch.sigmoid(z * sharpness)
+def _leaky_slope(z: Tensor, sharpness: Tensor) -> Tensor:
+    return LEAKY_SLOPE + (1 - LEAKY_SLOPE) * torch.sigmoid(z * sharpness)
 
 
-def _step_curvature(z: Tensor, sharpness: Tensor) -> Tensor:
-    step = _step(z, sharpness)
-    return sharpness * step * (1 - step)
+def _leaky_curvature(z: Tensor, sharpness: Tensor, slope: Tensor) -> Tensor:
+    return sharpness * (slope - LEAKY_SLOPE) * (1 - slope) / (1 - LEAKY_SLOPE)
 
 
 def _normal_density(z: Tensor) -> Tensor:
     return torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
 
 
-def _sigmoid_curvature(z: Tensor, sharpness: Tensor) -> Tensor:
-    value = torch.sigmoid(z)
-    return value * (1 - value) * (1 - 2 * value)
-
-
-def _tanh_curvature(z: Tensor, sharpness: Tensor) -> Tensor:
-    value = torch.tanh(z)
-    return -2 * value * (1 - value.square())
-
-
 ACTIVATIONS = {
-    "relu": Activation(functional.relu, _step, _step_curvature),
-    "leaky_relu": Activation(
-        lambda z: functional.leaky_relu(z, LEAKY_SLOPE),
-        lambda z, sharpness: LEAKY_SLOPE + (1 - LEAKY_SLOPE) * _step(z, sharpness),
-        lambda z, sharpness: (1 - LEAKY_SLOPE) * _step_curvature(z, sharpness),
+    "relu": Activation(
+        functional.relu,
+        lambda z, sharpness: torch.sigmoid(z * sharpness),
+        lambda z, sharpness, slope: (slope - slope.square()).mul_(sharpness),
     ),
+    "leaky_relu": Activation(lambda z: functional.leaky_relu(z, LEAKY_SLOPE), _leaky_slope, _leaky_curvature),
     "gelu": Activation(
         functional.gelu,
         lambda z, sharpness: torch.special.ndtr(z) + z * _normal_density(z),
-        lambda z, sharpness: (2 - z.square()) * _normal_density(z),
+        lambda z, sharpness, slope: (2 - z.square()) * _normal_density(z),
     ),
     "sigmoid": Activation(
         torch.sigmoid,
         lambda z, sharpness: torch.sigmoid(z) * (1 - torch.sigmoid(z)),
-        _sigmoid_curvature,
+        lambda z, sharpness, slope: slope * (1 - 2 * torch.sigmoid(z)),
     ),
-    "tanh": Activation(torch.tanh, lambda z, sharpness: 1 - torch.tanh(z).square(), _tanh_curvature),
+    "tanh": Activation(
+        torch.tanh,
+        lambda z, sharpness: 1 - torch.tanh(z).square(),
+        lambda z, sharpness, slope: -2 * torch.tanh(z) * slope,
+    ),
 }
 
 

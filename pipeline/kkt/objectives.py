@@ -35,10 +35,12 @@ def stationarity_objective(network: Victim, labels: Tensor, loss: str, method: s
     `loss`: which of the conditions of multipliers.coefficients; `method`: closed_form or autograd.
     """
 
+    stationarity = METHODS[method](network)
+
     def evaluate(candidates: Tensor, multipliers: Tensor, hyperparameters: dict[str, Tensor]) -> Evaluation:
         multipliers = multipliers.detach().requires_grad_()
         weigh = coefficients(loss, multipliers, labels)
-        found = METHODS[method](network, candidates, hyperparameters["relu_sharpness"], weigh)
+        found = stationarity(candidates, hyperparameters["relu_sharpness"], weigh)
         own = penalty(loss, multipliers, labels, hyperparameters["minimum_multiplier"])
         (multipliers_gradient,) = torch.autograd.grad(
             (found.coefficients, own), multipliers, (found.coefficients_gradient, torch.ones_like(own))

@@ -59,7 +59,7 @@ def drawn(kind, trials, count, outputs, dtype=torch.float64):
 
 def distance_and_gradients(method, network, candidates, multipliers, labels, kind, sharpness):
     multipliers = multipliers.clone().requires_grad_()
-    found = METHODS[method](network, candidates, sharpness, coefficients(kind, multipliers, labels))
+    found = METHODS[method](network)(candidates, sharpness, coefficients(kind, multipliers, labels))
     (gradient,) = torch.autograd.grad(found.coefficients, multipliers, found.coefficients_gradient)
     return found.distance, found.candidates_gradient, gradient
 
@@ -130,7 +130,7 @@ def test_without_multipliers_nothing_is_explained(victim):
         norm = sum(parameter.square().sum() for parameter in network.parameters()).detach()
         candidates, _ = drawn("binary", 2, 6, 1)
         evaluate = by_autograd if convolutions else by_closed_form
-        found = evaluate(network, candidates, torch.ones(2).double(), lambda logits: torch.zeros_like(logits))
+        found = evaluate(network)(candidates, torch.ones(2).double(), lambda logits: torch.zeros_like(logits))
         assert torch.allclose(found.distance, norm.expand(2), rtol=1e-12)
 
 
@@ -142,7 +142,7 @@ def test_a_convolution_that_sees_one_patch_is_a_fully_connected_layer(victim):
     patch.load_state_dict({name: one.view(patch.state_dict()[name].shape) for name, one in flat.state_dict().items()})
     candidates = torch.randn(1, 4, 2, 3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     ones = (torch.full((1,), 10.0, dtype=torch.float64), lambda logits: torch.ones_like(logits))
-    one, other = by_autograd(patch, candidates, *ones), by_closed_form(flat, candidates, *ones)
+    one, other = by_autograd(patch)(candidates, *ones), by_closed_form(flat)(candidates, *ones)
     assert relative(one.distance, other.distance) < 1e-12
     assert relative(one.candidates_gradient, other.candidates_gradient) < 1e-12
 

@@ -1,0 +1,204 @@
+"""KKT attacks: one iteration in closed form, stacked and in float32, against the published way; and training a victim.
+
+    python -m benchmarks.kkt [--training]
+
+The published way takes the loss' gradient by differentiating the parameters' gradient (autograd twice), in float64, one
+trial at a time, with SGD. Both work on the same victim from the same candidates and take turns in one run; the ratio is
+the median over rounds of the paired times per iteration and trial. Beside it stands how far our gradients, in float32,
+are from theirs.
+
+With --training: the victims' way to flow time 1e4. The flow is run to its end; plain gradient descent needs 10⁶ epochs
+of which only some are timed, so its hours are time per epoch × epochs.
+
+Measured on one core of an AMD EPYC (AVX-512, other work beside it), torch 2.15:
+
+TABLE
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.checkpoint import Checkpoint
+from pipeline.kkt.multipliers import candidate_labels
+from pipeline.kkt.networks import Victim, initialise
+from pipeline.kkt.objectives import stationarity_objective
+from pipeline.kkt.optimizers import step
+from pipeline.kkt.settings import NetworkSettings, VictimSettings
+from pipeline.kkt.training import train_victim
+
+ROUNDS = 7
+ALPHA, MINIMUM, RATE = 50.0, 0.1, 1e-3
+CONFIGURATIONS = {  # image shape, candidates, trials stacked
+    "MNIST m=40": ((1, 28, 28), 40, 8),
+    "CIFAR m=40": ((3, 32, 32), 40, 8),
+    "MNIST m=1000": ((1, 28, 28), 1000, 1),
+    "CIFAR m=1000": ((3, 32, 32), 1000, 1),
+}
+EPOCHS = 1_000_000
+IMAGES = 500
+
+
+class _SurrogateReLU(torch.autograd.Function):
+    """As the published code has it: ReLU forward, σ(αz) backward."""
+
+    @staticmethod
+    def forward(ctx, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z.relu()
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return upstream * torch.sigmoid(ALPHA * z)
+
+
+class PublishedLoop:
+    """One trial of the published attack: a module's forward, autograd twice, two SGD optimizers with momentum."""
+
+    def __init__(self, victim: Victim, candidates: Tensor, multipliers: Tensor):
+        layers: list[nn.Module] = list(victim.double().layers)
+        self.layers = layers
+        self.labels = 2.0 * candidate_labels(len(candidates), 2).double() - 1
+        self.candidates = candidates.double().clone().requires_grad_()
+        self.multipliers = multipliers.double().clone().requires_grad_()
+        self.optimizers = [torch.optim.SGD([one], RATE, 0.9) for one in (self.candidates, self.multipliers)]
+
+    def iterate(self) -> None:
+        values = self.candidates.flatten(1)
+        for layer in self.layers[:-1]:
+            values = _SurrogateReLU.apply(layer(values))
+        outputs = self.layers[-1](values).squeeze() * self.labels
+        parameters = [parameter for layer in self.layers for parameter in layer.parameters()]
+        explained = torch.autograd.grad(
+            outputs, parameters, self.multipliers / len(outputs), create_graph=True, retain_graph=True
+        )
+        loss = sum(
+            (parameter.detach() - part).square().sum() for parameter, part in zip(parameters, explained, strict=True)
+        )
+        loss = loss + (self.candidates - 1).relu().square().sum() + (-1 - self.candidates).relu().square().sum()
+        loss = loss + 5 * (MINIMUM - self.multipliers).relu().square().sum()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+
+class ClosedForm:
+    """The same iteration as the project makes it: stacked trials, float32, Adam."""
+
+    def __init__(self, victim: Victim, candidates: Tensor, multipliers: Tensor):
+        self.variables = [candidates.clone(), multipliers.clone()]
+        self.moments = [[torch.zeros_like(one) for _ in range(2)] for one in self.variables]
+        trials, count = multipliers.shape
+        self.objective = stationarity_objective(victim.float(), candidate_labels(count, 2), "binary", "closed_form")
+        self.given = {
+            "relu_sharpness": torch.full((trials,), ALPHA),
+            "minimum_multiplier": torch.full((trials,), MINIMUM),
+        }
+        self.rates, self.done = torch.full((trials,), RATE), 0
+
+    def gradients(self) -> tuple[Tensor, Tensor]:
+        found = self.objective(*self.variables, self.given)
+        return found.candidates_gradient, found.multipliers_gradient
+
+    def iterate(self) -> None:
+        self.done += 1
+        for variable, gradient, moments in zip(self.variables, self.gradients(), self.moments, strict=True):
+            step("adam", variable, gradient, moments, self.rates, self.done)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def attacked(shape: tuple[int, ...]) -> Victim:
+    """A D-1000-1000-1 network whose first layer is of the size that training gives it."""
+    victim = Victim(NetworkSettings(init_std=0.003), shape, 1)
+    initialise(victim, torch.Generator().manual_seed(0))
+    return victim
+
+
+def measure(shape: tuple[int, ...], count: int, trials: int) -> dict[str, float]:
+    """Medians over rounds: seconds per iteration and trial of either way, their ratio, our gradients' error."""
+    generator = torch.Generator().manual_seed(1)
+    candidates = 0.1 * torch.randn(trials, count, *shape, generator=generator)
+    multipliers = torch.rand(trials, count, generator=generator)
+    published = PublishedLoop(attacked(shape), candidates[0], multipliers[0])
+    ours = ClosedForm(attacked(shape), candidates, multipliers)
+    gradient = ours.gradients()[0][0].double()
+    published.iterate()
+    error = float((gradient - published.candidates.grad).norm() / gradient.norm())
+    ours.iterate()
+    repeats = max(1, 160 // count)
+    rounds = []
+    for _ in range(ROUNDS):
+        theirs = seconds(lambda: [published.iterate() for _ in range(repeats)]) / repeats
+        mine = seconds(lambda: [ours.iterate() for _ in range(repeats)]) / repeats / trials
+        rounds.append({"published": theirs, "ours": mine, "ratio": theirs / mine})
+    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]} | {"error": error}
+
+
+def plain_epoch(victim: Victim, inputs: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    functional.binary_cross_entropy_with_logits(victim(inputs)[:, 0], targets).backward()
+    optimizer.step()
+
+
+def measure_training(shape: tuple[int, ...]) -> dict[str, float]:
+    """Seconds of the flow to flow time 1e4, and of one plain epoch in float64, on noise with labels."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = 0.25 * torch.randn(IMAGES, *shape, generator=generator)
+    labels = torch.arange(IMAGES) % 2
+    plain = Victim(NetworkSettings(), shape, 1).double()
+    initialise(plain, torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(plain.parameters(), 0.01)
+    epochs = [seconds(lambda: plain_epoch(plain, inputs.double(), labels.double(), optimizer)) for _ in range(12)]
+    victim = Victim(NetworkSettings(), shape, 1)
+    initialise(victim, torch.Generator().manual_seed(0))
+    with tempfile.TemporaryDirectory() as place:
+        terms = {"checkpoint": Checkpoint(Path(place) / "c", "f", 1e9), "progress": lambda *_: None}
+        history = []
+        flow = seconds(
+            lambda: history.append(train_victim(victim, inputs, labels, VictimSettings(), "logistic", **terms))
+        )
+    return {"flow": flow, "steps": history[0].step[-1], "epoch": statistics.median(epochs[2:])}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--training", action="store_true", help="time the training of victims instead")
+    parser.add_argument("--only", choices=CONFIGURATIONS, help="one configuration")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = {name: one for name, one in CONFIGURATIONS.items() if arguments.only in (None, name)}
+    if arguments.training:
+        table = Table("500 images", "flow s", "steps", "plain epoch ms", "plain 10⁶ epochs h", "ratio")
+        for name, (shape, _, _) in list(chosen.items())[:2]:
+            found = measure_training(shape)
+            plain = found["epoch"] * EPOCHS
+            cells = f"{found['flow']:.1f}", f"{found['steps']}", f"{found['epoch'] * 1e3:.0f}", f"{plain / 3600:.0f}"
+            table.add_row(name.split()[0], *cells, f"{plain / found['flow']:,.0f}")
+    else:
+        table = Table("", "trials stacked", "published ms", "ours ms", "ratio", "relative error of our gradient")
+        for name, (shape, count, trials) in chosen.items():
+            found = measure(shape, count, trials)
+            cells = f"{found['published'] * 1e3:.1f}", f"{found['ours'] * 1e3:.2f}", f"{found['ratio']:.1f}"
+            table.add_row(name, str(trials), *cells, f"{found['error']:.0e}")
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
