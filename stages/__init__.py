@@ -20,6 +20,7 @@ NAMES = (
     "gradient_inversion",
     "kkt_victim",
     "kkt_attack",
+    "kkt_analysis",
     "report",
 )
 """In an order in which every stage stands after those it reads."""

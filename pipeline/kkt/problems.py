@@ -99,5 +99,26 @@ def choose(labels: np.ndarray, settings: ProblemSettings, seed: int) -> np.ndarr
     return np.sort(np.concatenate([of_class[:wanted] for of_class in members]))
 
 
+@dataclass(frozen=True)
+class Unlearnt:
+    """What is left of the data's train split: classes (r,) int64, and `read(places (b,))` → (b, C, H, W) float32."""
+
+    labels: Tensor
+    read: Callable[[Tensor], Tensor]
+
+
+def unlearnt(problem: Problem, settings: ProblemSettings, data: DataSet | None, root: Path) -> Unlearnt:
+    """Images like those the victim learnt, from the same split, that it did not learn; a toy has none."""
+    if settings.is_toy:
+        return Unlearnt(problem.labels[:0], lambda places: problem.images[:0].float())
+    train = load(data, "train", root)
+    labels = LABELLINGS[settings.labels](train.labels)
+    rest = np.setdiff1d(np.arange(len(labels)), problem.indices)
+    return Unlearnt(
+        torch.as_tensor(labels[rest]),
+        lambda places: _pixels(train, rest[places.cpu().numpy()], data.image_size).float(),
+    )
+
+
 def _pixels(source: ImageSource, chosen: np.ndarray, size: int) -> Tensor:
     return target_images(source.part(chosen), size).double() / 255

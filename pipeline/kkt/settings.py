@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
 from pipeline import located
 from pipeline.errors import UserError
 from pipeline.fingerprint import digest_of
+from pipeline.kkt.analysis.settings import AnalysisSettings
 from pipeline.settings import Integers, Settings
 
 TOYS = ("red_blue", "spiral", "grid_chess", "grid_random", "grid_linear")
@@ -190,6 +191,7 @@ class Kkt(Settings):
     victim: VictimSettings = VictimSettings()
     attack: AttackSettings | None = None
     search: SearchSettings = SearchSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
 
     @property
     def victim_loss(self) -> str:

@@ -1,0 +1,94 @@
+"""The parts of a verdict: what trials are worth, who is identified, what an adversary's picks hold, the oracle."""
+
+import torch
+from torch import Tensor
+
+from pipeline.kkt.analysis.identification import Identification, identify
+from pipeline.kkt.analysis.match import HIT, Matching, match
+from pipeline.kkt.analysis.neighbours import nearest
+from pipeline.kkt.analysis.oracle import oracle_loss
+from pipeline.kkt.analysis.picks import agreement, first_distinct, rankings
+from pipeline.kkt.analysis.scores import pair_scores, to_pixels
+from pipeline.kkt.analysis.trials import Trials
+from pipeline.kkt.networks import Victim
+from pipeline.kkt.problems import Problem, Unlearnt
+
+BLOCK = 1024
+SHOWN_PICKS = 60
+PLANE_SIDE, PLANE_MARGIN = 160, 0.15
+
+
+def measured(trials: Trials, images: Tensor, how: Matching) -> dict[str, Tensor]:
+    """(T,) each: the final terms of the loss and their sum as `loss`; agreement, the mean distance to the nearest
+    candidates of other trials (NaN for a single one); hits, which only who has the training set can count.
+    """
+    rule = how.identify_by
+    counts = [int((match(images, own, how).scores[rule] > HIT[rule]).sum()) for own in trials.candidates]
+    alone = len(trials.numbers) == 1
+    agrees = agreement(trials.candidates, how.search_metric).mean(1).cpu() if not alone else torch.tensor([torch.nan])
+    return {"loss": sum(trials.terms.values()), **trials.terms, "agreement": agrees, "hits": torch.tensor(counts)}
+
+
+def identified(
+    scores: Tensor, dealt: Tensor, unlearnt: Unlearnt, how: Matching, pool: Tensor, offset: Tensor
+) -> Identification:
+    """identification.identify with the score that `how` names; unlearnt images are read and matched in blocks."""
+
+    def score_unlearnt(places: Tensor) -> Tensor:
+        blocks = (unlearnt.read(block).to(pool) for block in places.split(BLOCK))
+        return torch.cat([match(block, pool, how, offset).scores[how.identify_by] for block in blocks])
+
+    return identify(scores, dealt, score_unlearnt)
+
+
+def judged_picks(
+    trials: Trials,
+    images: Tensor,
+    held_out: Tensor,
+    how: Matching,
+    duplicate_distance: float,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """For each ranking of the pool, its first n distinct candidates, as an adversary would pick them without the
+    training set: candidate (P,), the training image nearest to each, its score by that, and held_out_score, by the
+    nearest of as many held-out images; `shown`, pixels of the first 60.
+    """
+    count = len(images)
+    strangers = held_out[torch.randperm(len(held_out), generator=generator)[:count].to(held_out.device)]
+    found: dict[str, Tensor] = {}
+    for name, order in rankings(trials, how.search_metric, generator).items():
+        picked = first_distinct(order, trials.pool, how.search_metric, duplicate_distance, count)
+        candidates = trials.pool[picked]
+        pixels = to_pixels(candidates, how.mean, how.scaling)
+        likened = {}
+        for role, pool in (("image", images), ("stranger", strangers)):
+            likest = nearest(candidates, pool - how.mean, how.search_metric).indices[:, 0]
+            likened[role] = likest, pair_scores(pixels, pool[likest])["ssim"]
+        found |= {
+            f"picks/{name}/candidate": picked,
+            f"picks/{name}/image": likened["image"][0],
+            f"picks/{name}/score": likened["image"][1],
+            f"picks/{name}/held_out_score": likened["stranger"][1],
+            f"picks/{name}/shown": pixels[:SHOWN_PICKS],
+        }
+    return found
+
+
+def oracle_losses(network: Victim, problem: Problem, trials: Trials, loss: str) -> Tensor:
+    """(S, 2): the least and the greatest sharpness α of the trials, and the oracle's loss at each."""
+    device = next(network.parameters()).device
+    images = (problem.images - problem.mean).to(device)
+    sharpness = trials.hyperparameters["relu_sharpness"].double()
+    extremes = torch.stack([sharpness.min(), sharpness.max()]).unique()
+    losses = [oracle_loss(network, images, problem.labels.to(device), loss, float(alpha)) for alpha in extremes]
+    return torch.stack([extremes, torch.tensor(losses, dtype=torch.float64)], 1)
+
+
+@torch.no_grad()
+def plane(network: Victim, mean: Tensor) -> Tensor:
+    """(G, G) logits over the square of a two-dimensional toy and a margin around it; rows are the second coordinate."""
+    axis = torch.linspace(-PLANE_MARGIN, 1 + PLANE_MARGIN, PLANE_SIDE, dtype=torch.float64)
+    points = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1)
+    parameter = next(network.parameters())
+    centred = points.to(parameter)[..., None, None] - mean.to(parameter)
+    return network(centred)[:, 0].view(PLANE_SIDE, PLANE_SIDE)

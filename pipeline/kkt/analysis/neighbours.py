@@ -1,0 +1,87 @@
+"""Which candidates each training image is nearest to (arXiv 2206.07758, appendix B): four metrics, bounded memory."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.evaluation.image_metrics import ssim
+from pipeline.kkt.analysis.settings import Metric
+
+BLOCK_NUMBERS = 1 << 25
+"""How many numbers the largest intermediate of a block may hold: 128 MiB in float32."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The K nearest candidates of each of n images, nearest first: `indices` (n, K) int64, `distances` (n, K).
+
+    Where fewer are eligible, distances are infinite.
+    """
+
+    indices: Tensor
+    distances: Tensor
+
+
+def half_scale(images: Tensor) -> Tensor:
+    """(n, C, H, W) → (n, C, H/2, W/2), bicubic without antialiasing, as published."""
+    return functional.interpolate(images, scale_factor=0.5, mode="bicubic", align_corners=False)
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Every channel of every image to mean 0 and unbiased deviation 1; a constant channel becomes 0."""
+    centred = images - images.mean((-2, -1), keepdim=True)
+    deviation = centred.square().sum((-2, -1), keepdim=True).div(max(1, images[0, 0].numel() - 1)).sqrt()
+    # what rounding leaves of a constant channel is no contrast
+    contrast = deviation > 1e-6 * images.abs().amax((-2, -1), keepdim=True)
+    return torch.where(contrast, centred / torch.where(contrast, deviation, 1), 0)
+
+
+def _prepared(images: Tensor, metric: Metric) -> Tensor:
+    if metric == "ncc_half":
+        images = half_scale(images)
+    return normalised(images) if metric in ("ncc", "ncc_half") else images
+
+
+def _mean_squared_distances(images: Tensor, candidates: Tensor) -> Tensor:
+    """(n, b) from (n, D) and (b, D)."""
+    squares = images.square().sum(1)[:, None] + candidates.square().sum(1)
+    return (squares - 2 * images @ candidates.T).clamp_(min=0) / images.shape[1]
+
+
+def distances(images: Tensor, candidates: Tensor, metric: Metric) -> Tensor:
+    """(n, b) between images (n, C, H, W) and candidates (b, C, H, W).
+
+    ncc: mean squared difference of the normalised images, 2 (1 − 1/HW)(1 − correlation) for one channel; ncc_half: the
+    same at half scale; l2: mean squared difference; ssim: (1 − SSIM) / 2.
+    """
+    if metric == "ssim":
+        block = max(1, BLOCK_NUMBERS // (8 * candidates.numel()))
+        return torch.cat([(1 - ssim(part[:, None], candidates[None])) / 2 for part in images.split(block)])
+    return _mean_squared_distances(*(_prepared(part, metric).flatten(1) for part in (images, candidates)))
+
+
+def nearest(
+    images: Tensor, candidates: Tensor, metric: Metric, keep: int = 1, best_buddies: bool = False
+) -> Neighbours:
+    """The `keep` nearest of candidates (M, C, H, W) for each of images (n, C, H, W).
+
+    With `best_buddies` a candidate stands for one image only, the one that it is nearest to itself.
+    """
+    count, device = len(images), images.device
+    indices = torch.zeros((count, keep), dtype=torch.int64, device=device)
+    found = torch.full((count, keep), torch.inf, dtype=images.dtype, device=device)
+    per_candidate = images[0].numel() * (min(count, 8) * 8 if metric == "ssim" else 4) + count
+    block = max(1, BLOCK_NUMBERS // per_candidate)
+    for start in range(0, len(candidates), block):
+        table = distances(images, candidates[start : start + block], metric)
+        if best_buddies:
+            own = torch.zeros_like(table, dtype=torch.bool).scatter_(0, table.argmin(0, keepdim=True), True)
+            table = table.masked_fill(~own, torch.inf)
+        near = table.topk(min(keep, table.shape[1]), largest=False)
+        # stable, so that of equals the first stays the nearest
+        found, order = torch.cat([found, near.values], 1).sort(dim=1, stable=True)
+        indices = torch.cat([indices, near.indices + start], 1).gather(1, order)
+        found, indices = found[:, :keep], indices[:, :keep]
+    return Neighbours(indices, found)

@@ -1,0 +1,32 @@
+"""Candidates that owe nothing to the victim, and its first layer: what an attack's numbers are held against."""
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.kkt.networks import Victim
+
+
+def mean_image(candidates: Tensor) -> Tensor:
+    """(1, C, H, W) of zeros: every reconstruction is the mean of the training images."""
+    return torch.zeros_like(candidates[:1])
+
+
+def noise(candidates: Tensor, generator: torch.Generator) -> Tensor:
+    """(M, C, H, W): normal, of the candidates' own standard deviation."""
+    drawn = torch.randn(candidates.shape, generator=generator, dtype=candidates.dtype)
+    return drawn.to(candidates.device) * candidates.std()
+
+
+def of_all_classes(images: Tensor, labels: Tensor, count: int) -> Tensor:
+    """(≤ count, C, H, W): the first of each class, equally many, in their order; of fewer images, all."""
+    if len(images) <= count:
+        return images
+    members = [(labels == label).nonzero()[:, 0] for label in labels.unique()]
+    places = torch.cat([own[: -(-count // len(members))] for own in members])
+    return images[places.sort().values[:count].to(images.device)]
+
+
+def first_layer_weights(network: Victim) -> Tensor | None:
+    """(units, C, H, W): the weights of each unit of a fully connected first layer, as an image; else None."""
+    layer = network.layers[0]
+    return layer.weight.detach().unflatten(1, network.shape) if isinstance(layer, nn.Linear) else None

@@ -1,0 +1,44 @@
+"""What an adversary would show: candidates ranked without the training set, each shown once."""
+
+import torch
+from torch import Tensor
+
+from pipeline.kkt.analysis.neighbours import distances, nearest
+from pipeline.kkt.analysis.settings import Metric
+from pipeline.kkt.analysis.trials import Trials
+
+
+def agreement(candidates: Tensor, metric: Metric) -> Tensor:
+    """(T, m) from (T, m, C, H, W): mean distance of a candidate to the nearest one of every other trial, T ≥ 2."""
+    trials, count = candidates.shape[:2]
+    pool = candidates.flatten(0, 1)
+    apart = torch.stack([nearest(pool, own, metric).distances[:, 0].view(trials, count) for own in candidates])
+    others = ~torch.eye(trials, dtype=torch.bool, device=pool.device)[..., None]
+    return (apart * others).sum(0) / (trials - 1)
+
+
+def rankings(trials: Trials, metric: Metric, generator: torch.Generator) -> dict[str, Tensor]:
+    """Name → order (T·m,) of the pool, most promising first.
+
+    multiplier: how much the attack lets a candidate count; contrast: ‖x‖; agreement: between trials; random: none.
+    """
+    contrast = trials.pool.flatten(1).norm(dim=1)
+    promise = {"contrast": contrast}
+    if trials.strengths is not None:
+        promise = {"multiplier": trials.strengths.flatten(), **promise}
+    if len(trials.numbers) > 1:
+        promise["agreement"] = -agreement(trials.candidates, metric).flatten()
+    orders = {name: values.argsort(descending=True, stable=True) for name, values in promise.items()}
+    orders["random"] = torch.randperm(len(contrast), generator=generator).to(contrast.device)
+    return orders
+
+
+def first_distinct(order: Tensor, pool: Tensor, metric: Metric, distance: float, count: int) -> Tensor:
+    """(≤ count,) of the indices `order`: one after the other, but for those nearer than `distance` to one taken."""
+    taken: list[int] = []
+    for place in order.tolist():
+        if len(taken) == count:
+            break
+        if not taken or distances(pool[place, None], pool[taken], metric).min() >= distance:
+            taken.append(place)
+    return torch.tensor(taken, device=pool.device)

@@ -1,0 +1,54 @@
+"""How KKT candidates are judged: the keys of `kkt.analysis:` in an experiment."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from pipeline.settings import Settings
+
+Metric = Literal["ncc", "ncc_half", "l2", "ssim"]
+Scaling = Literal["min_max", "none"]
+Vote = Literal["min", "mean", "median", "mode"]
+
+
+class TrialSelection(Settings):
+    """Which trials are judged. An adversary knows loss and agreement; training_set is for what-if, and labelled so.
+
+    all: every trial. loss: the `keep` with the least stationarity loss, which need not be the best (the true data do
+    not reach it). agreement: those whose candidates recur most nearly in other trials. training_set: those with the
+    most hits.
+    """
+
+    by: Literal["all", "loss", "agreement", "training_set"] = "all"
+    keep: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _keep_where_needed(self):
+        if (self.by == "all") != (self.keep is None):
+            raise ValueError("keep is how many trials `by: loss`, `agreement` or `training_set` leaves; all needs none")
+        return self
+
+
+class AnalysisSettings(Settings):
+    """Matching of training images with candidates, and what the outcome is held against.
+
+    `metric`: of the neighbour search; null = ncc_half as published, l2 for images of less than four pixels a side.
+    `scaling`: of x + mean before it is scored; null = min_max as published, none for those small images.
+    `identify_by`: the score that tells a training image from its decoys; null = ssim, and correlation for grey images,
+    whose plain background min-max scaling does not bring back.
+    """
+
+    metric: Metric | None = None
+    best_buddies: bool = Field(default=False, description="a candidate stands only for the image it is nearest to")
+    vote: Vote = Field(default="min", description="over near-ties; min = the nearest candidate alone")
+    near_tie: float = Field(default=1.1, ge=1, description="distance of a near-tie, in units of the nearest's")
+    scaling: Scaling | None = None
+    trials: TrialSelection = TrialSelection()
+    duplicate_distance: PositiveFloat = Field(
+        default=0.3, description="candidates nearer to one another than this count as one among an adversary's picks"
+    )
+    identify_by: Literal["ssim", "correlation"] | None = None
+    decoys: PositiveInt | None = Field(
+        default=None, description="unlearnt images each training image is told from; none = as many as there are, to 49"
+    )
+    sheet: PositiveInt = Field(default=12, description="images in a row of a picture")

@@ -1,0 +1,65 @@
+"""Identification: what chance gives, what it cannot give, and who may be a decoy."""
+
+import pytest
+import torch
+from scipy.stats import beta, binom
+
+from pipeline.errors import UserError
+from pipeline.kkt.analysis.identification import Identification, Rate, deal, identify
+
+
+def labels_of(*counts: int) -> torch.Tensor:
+    return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+
+
+def test_chance_identifies_one_in_k_plus_one_whatever_the_candidates():
+    """Scores of any law, alike for training and unseen images of a class, though classes differ in ease."""
+    generator = torch.Generator().manual_seed(0)
+    labels, unlearnt = labels_of(3000, 3000), labels_of(30_000, 30_000)
+    dealt = deal(labels, unlearnt, 9, generator)
+    ease = torch.randn(60_000, generator=generator).exp() + 5 * unlearnt
+    own = torch.randn(6000, generator=generator).exp() + 5 * labels
+    found = identify(own, dealt, lambda indices: ease[indices])
+    low, high = binom.ppf([0.0005, 0.9995], 6000, 0.1)
+    assert found.chance == 0.1
+    assert low <= int(found.identified.sum()) <= high
+    assert low <= int(found.stand_in_identified.sum()) <= high
+    assert not found.above_chance
+
+
+def test_only_who_beats_every_decoy_is_identified():
+    dealt = torch.tensor([[0, 1, 2], [3, 4, 5], [6, 7, 8]])
+    unseen = torch.tensor([9.0, 1, 2, 0, 3, 5, 0, 4, 4])
+    found = identify(torch.tensor([2.5, 4.0, 4.0]), dealt, lambda indices: unseen[indices])
+    assert found.identified.tolist() == [True, False, False]
+    assert found.stand_in_identified.tolist() == [True, False, False]
+    assert found.decoys == 2
+
+
+def test_decoys_are_of_the_class_and_nobody_is_dealt_twice():
+    labels, unlearnt = torch.tensor([0, 1, 1, 0, 2]), labels_of(40, 60, 30)[torch.randperm(130)]
+    dealt = deal(labels, unlearnt, None, torch.Generator().manual_seed(0))
+    assert dealt.shape == (5, 1 + 19)
+    assert torch.equal(unlearnt[dealt], labels[:, None].expand_as(dealt))
+    assert len(dealt.unique()) == dealt.numel()
+    assert deal(labels, unlearnt, 4, torch.Generator().manual_seed(0)).shape == (5, 5)
+
+
+def test_too_few_unlearnt_images_are_said_before_any_work():
+    with pytest.raises(UserError, match=r"kkt.analysis.decoys is 20; there are unlearnt images for 19 at most"):
+        deal(labels_of(2, 2), labels_of(40, 60), 20, torch.Generator())
+    assert deal(labels_of(10, 10), labels_of(10, 10), None, torch.Generator()) is None
+
+
+def test_the_interval_is_clopper_and_pearsons():
+    rate = Rate.of(torch.arange(20) < 7)
+    assert (rate.count, rate.total, rate.value) == (7, 20, 0.35)
+    assert rate.low == pytest.approx(beta.ppf(0.025, 7, 14))
+    assert rate.high == pytest.approx(beta.ppf(0.975, 8, 13))
+
+
+def test_above_chance_needs_an_interval_above_chance_and_above_the_stand_ins():
+    few, many = torch.arange(100) < 3, torch.arange(100) < 30
+    assert Identification(many, few, 19).above_chance
+    assert not Identification(many, many, 19).above_chance
+    assert not Identification(torch.arange(100) < 8, few, 19).above_chance
