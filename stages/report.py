@@ -50,6 +50,12 @@ def inversion_chapter(work: Work) -> "Chapter":
     return chapter(found, experiment.evaluation.sheet_victims)
 
 
+def kkt_chapter(work: Work) -> "Chapter":
+    from pipeline.report.kkt import chapter, findings
+
+    return chapter(findings(work.inputs), work.inputs["kkt_attack"], work.experiment.kkt.analysis.sheet)
+
+
 def run(work: Work) -> Result:
     """index.html and the CSV of every table."""
     import yaml
@@ -61,6 +67,8 @@ def run(work: Work) -> Result:
     chapters = reconstruction_chapters(work) if experiment.reconstructor else []
     if experiment.gradient_inversion:
         chapters.append(inversion_chapter(work))
+    if "kkt_analysis" in work.inputs:
+        chapters.append(kkt_chapter(work))
     configuration = experiment.model_dump(mode="json", exclude={"paths", "source", "overrides"}, exclude_none=True)
     sections = [
         *(chapter.section for chapter in chapters),
@@ -75,7 +83,7 @@ def run(work: Work) -> Result:
 
 def described(experiment: Experiment) -> str:
     """The experiment in a sentence."""
-    parts = [experiment.data.name]
+    parts = [experiment.data.name] if experiment.data else []
     if shadow := experiment.shadow_models:
         private = shadow.training.private
         noise = private and (private.noise_multiplier or f"for ε = {private.target_epsilon}")
@@ -89,11 +97,23 @@ def described(experiment: Experiment) -> str:
             f"{inversion.images} images in batches of {inversion.batch_size}",
             f"network {inversion.network.name}",
         ]
+    if kkt := experiment.kkt:
+        parts += [
+            f"{kkt.problem.labels.replace('_', ' ')} ({kkt.problem.kind})",
+            f"{kkt.problem.images_per_class} images a class",
+            f"{kkt.search.trials} trials of {kkt.attack.candidates} candidates",
+        ]
     return f"{', '.join(parts)}, experiment seed {experiment.seed}."
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    return {"title": experiment.title, "sheet_victims": experiment.evaluation.sheet_victims}
+    shown = {"title": experiment.title, "sheet_victims": experiment.evaluation.sheet_victims}
+    return shown | ({"sheet": experiment.kkt.analysis.sheet} if experiment.kkt else {})
+
+
+def reported(experiment: Experiment) -> bool:
+    """Whether an attack is made of which there is something to say."""
+    return bool(experiment.reconstructor or experiment.gradient_inversion or (experiment.kkt and experiment.kkt.attack))
 
 
 def location(experiment: Experiment, stage: str, shard: str, fingerprint: str) -> Path:
@@ -102,7 +122,7 @@ def location(experiment: Experiment, stage: str, shard: str, fingerprint: str) -
 
 STAGE = Stage(
     name="report",
-    shards=lambda experiment: ["report"] if experiment.reconstructor or experiment.gradient_inversion else [],
+    shards=lambda experiment: ["report"] if reported(experiment) else [],
     inputs=lambda experiment: [name for name in NAMES if name != "report"],
     settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),

@@ -20,7 +20,8 @@ matplotlib.rcParams.update(
 H0_COLOUR, H1_COLOUR, MARK_COLOUR = "#1b6ca8", "#b0b0b0", "#c0392b"
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG, equal bytes for equal data."""
     stream = io.BytesIO()
     # matplotlib writes its version into a PNG unless told not to; pictures of equal data should be equal bytes
     figure.savefig(stream, format="png", dpi=144, bbox_inches="tight", metadata={"Software": None})
@@ -37,7 +38,7 @@ def histogram(h0: np.ndarray, h1: np.ndarray, threshold: float) -> bytes:
     axes.axvline(threshold, color=MARK_COLOUR, linestyle="--", label=f"nearest neighbour, {threshold:.4f}")
     axes.set(xlabel="min-MSE, images in [-1, 1]", ylabel="density")
     axes.legend()
-    return _png(figure)
+    return png(figure)
 
 
 def roc(fpr: np.ndarray, tpr: np.ndarray, smallest: float) -> bytes:
@@ -50,7 +51,7 @@ def roc(fpr: np.ndarray, tpr: np.ndarray, smallest: float) -> bytes:
         axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
     logarithmic.set(xscale="log", yscale="log", xlim=(smallest, 1), ylim=(min(smallest, max(tpr[1], 1e-6)), 1.1))
     figure.tight_layout()
-    return _png(figure)
+    return png(figure)
 
 
 def sheet(originals: np.ndarray, rebuilt: np.ndarray, hits: np.ndarray) -> bytes:
@@ -69,4 +70,4 @@ def sheet(originals: np.ndarray, rebuilt: np.ndarray, hits: np.ndarray) -> bytes
                     spine.set_visible(False)
             if not hits[row, column]:
                 axes[2 * row + 1, column].plot([0, side - 1], [side - 1, 0], color=MARK_COLOUR, linewidth=0.8)
-    return _png(figure)
+    return png(figure)
