@@ -1,5 +1,7 @@
 """Backbones, augmentation and the reconstructor, held against their descriptions."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -121,6 +123,64 @@ def test_the_first_layer_is_a_transposed_convolution_of_z_and_the_one_hot_class(
     column = torch.cat([z, functional.one_hot(label, 10).float()], 1)[:, :, None, None]
     expected = network.final(network.model(network.convT(column)))
     torch.testing.assert_close(network(z, label), expected)
+
+
+def written_out(state, z, label, blocks):
+    """The published network as a formula, in float64, of the tensors in its checkpoint (running BatchNorm)."""
+    p = {name: tensor.double() for name, tensor in state.items()}
+
+    def norm(x, name):
+        mean, var, gain, shift = (
+            p[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return torch.relu((x - mean) / (var + 1e-5).sqrt() * gain + shift)
+
+    def twice(x):
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    def convolution(x, name, padding=1):
+        return functional.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"], padding=padding)
+
+    column = torch.cat([z.double(), functional.one_hot(label, 10).double()], 1)
+    x = torch.einsum("bi,ioyx->boyx", column, p["convT.weight"]) + p["convT.bias"][:, None, None]
+    for k in range(blocks):
+        straight = convolution(twice(norm(x, f"model.{k}.bn1")), f"model.{k}.conv1")
+        straight = convolution(norm(straight, f"model.{k}.bn2"), f"model.{k}.conv2")
+        x = straight + convolution(twice(x), f"model.{k}.bypass", padding=0)
+    return torch.tanh(convolution(norm(x, "final.0"), "final.2"))
+
+
+@pytest.mark.parametrize(("size", "channels", "blocks"), [(32, 1, 3), (64, 3, 4)])
+def test_a_published_checkpoint_loads_and_gives_what_its_formula_says(tmp_path, size, channels, blocks):
+    """Names and shapes of the published files, with g = 6 and 2,570 weights; random contents."""
+    g, generator = 6, torch.Generator().manual_seed(0)
+    widths = [4 * g, 2 * g, g, g, g][: blocks + 1]
+    shapes = {"convT.weight": (2580, 4 * g, 4, 4), "convT.bias": (4 * g,)}
+    norms = {"final.0": g}
+    for k, (below, above) in enumerate(pairwise(widths)):
+        norms |= {f"model.{k}.bn1": below, f"model.{k}.bn2": above}
+        for layer, shape in {
+            "conv1": (above, below, 3, 3),
+            "conv2": (above, above, 3, 3),
+            "bypass": (above, below, 1, 1),
+        }.items():
+            shapes |= {f"model.{k}.{layer}.weight": shape, f"model.{k}.{layer}.bias": (above,)}
+    shapes |= {"final.2.weight": (channels, g, 3, 3), "final.2.bias": (channels,)}
+    state = {name: 0.2 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    for name, width in norms.items():
+        for part in ("weight", "bias", "running_mean"):
+            state[f"{name}.{part}"] = torch.randn(width, generator=generator)
+        state[f"{name}.running_var"] = 1 + torch.rand(width, generator=generator)
+        state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+    torch.save(state, tmp_path / "reconstructor.pth")
+
+    network = Reconstructor(inputs=2570, channels=channels, size=size, width=g, classes=10).eval()
+    network.load_state_dict(torch.load(tmp_path / "reconstructor.pth", weights_only=True))
+    z, label = 0.1 * torch.randn(5, 2570, generator=generator), torch.tensor([0, 3, 3, 9, 5])
+    expected = written_out(state, z, label, blocks)
+    assert expected.shape == (5, channels, size, size)
+    assert 0.1 < expected.abs().mean() < 0.95
+    torch.testing.assert_close(network(z, label).double(), expected, rtol=0, atol=2e-4)
 
 
 def test_other_sizes_are_refused():
