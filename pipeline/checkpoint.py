@@ -12,10 +12,13 @@ from pipeline.store import atomic_write
 
 
 class Checkpoint:
-    """A file that is renewed every `period` seconds, ignored when its fingerprint is another's, and finally removed."""
+    """A file that is renewed every `period` seconds, ignored when its fingerprint is another's, and finally removed.
 
-    def __init__(self, path: Path, fingerprint: str, period: float = 60.0):
-        self.path, self.fingerprint, self.period = path, fingerprint, period
+    Of several processes that make one shard, all read it and one writes it.
+    """
+
+    def __init__(self, path: Path, fingerprint: str, period: float = 60.0, writes: bool = True):
+        self.path, self.fingerprint, self.period, self.writes = path, fingerprint, period, writes
         self._saved_at = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
@@ -34,8 +37,9 @@ class Checkpoint:
         stop = stop_asked()
         if not stop and time.monotonic() - self._saved_at < self.period:
             return
-        content = {"fingerprint": self.fingerprint, "state": state()}
-        atomic_write(self.path, lambda temporary: torch.save(content, temporary))
+        if self.writes:
+            content = {"fingerprint": self.fingerprint, "state": state()}
+            atomic_write(self.path, lambda temporary: torch.save(content, temporary))
         self._saved_at = time.monotonic()
         if stop:
             raise Interrupted(f"{stop}: its state is in {self.path.name}")

@@ -5,7 +5,7 @@ A block is an array of weights (n, P), NumPy or torch, on any device. Sums are f
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import chain
 
 import numpy as np
@@ -85,13 +85,18 @@ class Standardisation:
         """From the data sets kept, mean and deviation of a shard."""
         return cls(*(torch.as_tensor(arrays[name]).to(device) for name in ("kept", "mean", "deviation")))
 
-    @property
+    @cached_property
     def dropped(self) -> int:
         return int((~self.kept).sum())
 
+    @cached_property
+    def columns(self) -> Tensor:
+        """(P',) the places of the kept weights; known once, so that `apply` need not wait for a GPU to count them."""
+        return self.kept.nonzero()[:, 0]
+
     def apply(self, weights) -> Tensor:
         """z (n, P') of weights (n, P), float32."""
-        kept = torch.as_tensor(weights)[:, self.kept] if self.dropped else torch.as_tensor(weights)
+        kept = torch.as_tensor(weights)[:, self.columns] if self.dropped else torch.as_tensor(weights)
         return (kept.double() - self.mean).div_(self.deviation).float()
 
 

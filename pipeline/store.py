@@ -243,17 +243,21 @@ class Shards:
 
     def lengths(self, name: str) -> np.ndarray:
         """(shards,) rows of the data set `name` in each shard."""
-        return np.array([_length(path, name) for path in self.paths.values()], dtype=np.int64)
+        return np.array([_shape(path, name)[0] for path in self.paths.values()], dtype=np.int64)
 
     def concatenated(self, *names: str) -> dict[str, np.ndarray]:
         """Data sets of all shards, joined along their rows."""
         parts = [self.read(shard, *names) for shard in self.paths]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
+    def width(self, name: str) -> int:
+        """Columns of the data set `name`, as the first shard has it."""
+        return _shape(next(iter(self.paths.values())), name)[1]
 
-def _length(path: Path, name: str) -> int:
+
+def _shape(path: Path, name: str) -> tuple[int, ...]:
     with _reading(path), _open(path) as file:
-        return len(file[name])
+        return file[name].shape
 
 
 def _open(path: Path) -> h5py.File:

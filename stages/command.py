@@ -52,13 +52,20 @@ def _make(stage: Stage, config: str, shard: str | None, overrides: tuple[str, ..
         shown = ", ".join(names[:3]) + (f", … {names[-1]}" if len(names) > 3 else "")
         raise UserError(f"--shard {shard}: {stage.name} has no such shard; there are {len(names)}: {shown}")
     stage.check(plan.experiment)
+    from pipeline.processes import started
     from stages.execution import make_shard
 
-    console = Console(highlight=False, soft_wrap=True)
+    processes = started()
+    if processes.size > 1 and not stage.together:
+        raise UserError(
+            f"{processes.size} processes were started, and {stage.name} takes one: its shards are the parts"
+        )
+    console = Console(highlight=False, soft_wrap=True, quiet=not processes.first)
     for name in [shard] if shard else names:
         with console.status(f"{stage.name} {name}") as line:
             try:
-                result = make_shard(plan, stage, name, device, _progress(console, line, f"{stage.name} {name}"))
+                told = _progress(console, line, f"{stage.name} {name}")
+                result = make_shard(plan, stage, name, device, told, processes)
             except (UserError, Failure) as error:
                 raise type(error)(f"{stage.name} {name}: {error}") from error
         console.print(f"{stage.name} {name}: {'written to' if result else 'done already,'} {plan.path(stage, name)}")

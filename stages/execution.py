@@ -9,15 +9,19 @@ import torch
 from pipeline.checkpoint import Checkpoint
 from pipeline.errors import UserError
 from pipeline.fingerprint import canonical_json
+from pipeline.processes import ALONE, Processes, joined
 from pipeline.store import Result, remove_leftovers, set_aside, software, standing, write_shard
 from stages.plan import Plan
 from stages.stage import Progress, Stage, Work
 
 
-def make_shard(plan: Plan, stage: Stage, shard: str, device: str, progress: Progress) -> Result | None:
+def make_shard(
+    plan: Plan, stage: Stage, shard: str, device: str, progress: Progress, processes: Processes = ALONE
+) -> Result | None:
     """Make `shard` and write it; returns None when it is done already.
 
-    `device` is auto, cpu or cuda. A damaged file in its place is set aside, a stale one is replaced.
+    `device` is auto, cpu or cuda. A damaged file in its place is set aside, a stale one is replaced. Of several
+    `processes` that make it together the first writes.
     """
     experiment, path = plan.experiment, plan.path(stage, shard)
     expected = plan.fingerprints(stage)[shard]
@@ -25,22 +29,26 @@ def make_shard(plan: Plan, stage: Stage, shard: str, device: str, progress: Prog
     state = standing(path, expected).state
     if state == "done":
         return None
-    if state == "damaged":
+    if state == "damaged" and processes.first:
         set_aside(path)
     resources = plan.resources(stage)
-    checkpoint = Checkpoint(plan.checkpoint_path(stage, shard), expected)
+    checkpoint = Checkpoint(plan.checkpoint_path(stage, shard), expected, writes=processes.first)
     work = Work(
         experiment=experiment,
         shard=shard,
         path=path,
         inputs=plan.read_inputs(stage),
-        device=choose_device(device, resources.device),
+        device=choose_device(device, resources.device, processes),
         checkpoint=checkpoint,
         progress=progress,
+        processes=processes,
     )
     started = time.monotonic()
     _fix_order_of_sums(resources.threads)
-    result = stage.run(work)
+    with joined(processes, work.device):
+        result = stage.run(work)
+    if not processes.first:
+        return result
     write_shard(
         path,
         result,
@@ -54,6 +62,7 @@ def make_shard(plan: Plan, stage: Stage, shard: str, device: str, progress: Prog
             "wall_seconds": time.monotonic() - started,
             "device": torch.cuda.get_device_name(work.device) if work.device.type == "cuda" else "cpu",
             "threads": resources.threads,
+            "processes": processes.size,
             **software(),
         },
     )
@@ -61,8 +70,8 @@ def make_shard(plan: Plan, stage: Stage, shard: str, device: str, progress: Prog
     return result
 
 
-def choose_device(asked: str, wanted: str) -> torch.device:
-    """auto = a GPU for the stages that want one, where there is one."""
+def choose_device(asked: str, wanted: str, processes: Processes = ALONE) -> torch.device:
+    """auto = a GPU for the stages that want one, where there is one; of several processes each takes its own."""
     if asked not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device {asked}: choose auto, cpu or cuda")
     if asked == "cuda" and not torch.cuda.is_available():
@@ -70,7 +79,12 @@ def choose_device(asked: str, wanted: str) -> torch.device:
             "--device cuda: PyTorch sees no GPU here; use --device cpu, or auto to take one where there is one"
         )
     use_gpu = asked == "cuda" or (asked == "auto" and wanted == "gpu" and torch.cuda.is_available())
-    return torch.device("cuda" if use_gpu else "cpu")
+    if not use_gpu:
+        return torch.device("cpu")
+    # srun may show every task its own GPU only
+    device = torch.device("cuda", processes.on_node % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
 
 
 def _fix_order_of_sums(threads: int) -> None:

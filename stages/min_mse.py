@@ -1,6 +1,7 @@
 """Score the reconstructions: from the weights of real victims (H0), and from weights that saw no image (H1)."""
 
 from pipeline.config import Experiment
+from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
 from stages.stage import Resources, Stage, Work
@@ -8,6 +9,11 @@ from stages.stage import Resources, Stage, Work
 
 def settings(experiment: Experiment, shard: str) -> dict:
     return {"seed": experiment.seed, "null_weights": experiment.evaluation.null_weights}
+
+
+def inputs(experiment: Experiment) -> list[str]:
+    null = seeds.inputs(experiment) if experiment.evaluation.null_weights == "shards" else []
+    return [f"shadow_models/{seeds.VICTIMS}", *null, "weight_stats", "reconstructor"]
 
 
 def run(work: Work) -> Result:
@@ -22,6 +28,7 @@ def run(work: Work) -> Result:
     from pipeline.networks.state import state_dict
     from pipeline.randomness import torch_generator
     from pipeline.reconstruction.candidates import candidate_groups
+    from pipeline.shadow.recipe import training_weights
     from pipeline.statistics import Standardisation, h1_from_correlation, h1_from_weights
 
     experiment, mode, inputs = work.experiment, work.shard, work.inputs
@@ -30,7 +37,7 @@ def run(work: Work) -> Result:
     groups_of = partial(
         candidate_groups, class_size=experiment.shadow_models.class_size, mode=mode, task=experiment.task.kind
     )
-    shard = inputs["shadow_models"].read("test-00000")
+    shard = inputs["shadow_models"].read(seeds.VICTIMS)
     data, root = experiment.data, experiment.paths.data_root
     victims = victims_of(data, root, shard, groups_of, standardise, work.device)
 
@@ -45,7 +52,7 @@ def run(work: Work) -> Result:
         matrix = torch.as_tensor(statistics["correlation"]).to(work.device, torch.float64)
         null = h1_from_correlation(matrix, len(victims.inputs), generator)
     else:
-        blocks = inputs["shadow_models"].matching("train").blocks("weights")
+        blocks = training_weights(experiment, inputs.get("shadow_models"), inputs.get("deep_features"), work.device)
         null = h1_from_weights(blocks, standardise, len(victims.inputs), generator)
     h0, h1 = min_mse(network, victims), min_mse(network, victims.with_inputs(null))
     return Result(
@@ -57,7 +64,7 @@ def run(work: Work) -> Result:
 STAGE = Stage(
     name="min_mse",
     shards=lambda experiment: experiment.modes,
-    inputs=lambda experiment: ["shadow_models", "weight_stats", "reconstructor"],
+    inputs=inputs,
     settings=settings,
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=4.0, seconds_per_shard=120.0),
     run=run,

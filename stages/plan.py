@@ -28,13 +28,21 @@ class Plan:
 
     def inputs(self, stage: Stage) -> list[Stage]:
         """The stages that `stage` reads, as far as this experiment needs them."""
-        wanted = stage.inputs(self.experiment)
-        return [other for other in self.stages if other.name in wanted]
+        return [other for other in self.stages if self._read_by(stage, other)]
+
+    def _read_by(self, stage: Stage, other: Stage) -> list[str]:
+        """The shards of `other` that `stage` reads: all of them, or those with the prefixes that it names."""
+        named = [name.partition("/") for name in stage.inputs(self.experiment)]
+        prefixes = tuple(prefix for name, _, prefix in named if name == other.name)
+        return [shard for shard in other.shards(self.experiment) if shard.startswith(prefixes)]
 
     def fingerprints(self, stage: Stage) -> dict[str, str]:
         """Shard → SHA-256 of its settings, the stage's version and all that it reads."""
         if stage.name not in self._fingerprints:
-            read = {other.name: fingerprint(self.fingerprints(other)) for other in self.inputs(stage)}
+            read = {}
+            for other in self.inputs(stage):
+                found = self.fingerprints(other)
+                read[other.name] = fingerprint({shard: found[shard] for shard in self._read_by(stage, other)})
             self._fingerprints[stage.name] = {
                 shard: fingerprint(
                     {
@@ -66,9 +74,10 @@ class Plan:
         expected = self.fingerprints(stage)
         return {shard: standing(self.path(stage, shard), expected[shard]) for shard in expected}
 
-    def finished(self, stage: Stage) -> Shards:
-        """All shards of a stage for reading; raises Failure when one is not there."""
-        found = self.standings(stage)
+    def finished(self, stage: Stage, wanted: list[str] | None = None) -> Shards:
+        """All shards of a stage, or the wanted ones, for reading; raises Failure when one is not there."""
+        expected = self.fingerprints(stage)
+        found = {shard: standing(self.path(stage, shard), expected[shard]) for shard in wanted or expected}
         if lacking := [shard for shard in found if found[shard].state != "done"]:
             raise Failure(
                 f"{stage.name}: {len(lacking)} of {len(found)} shards are not done (first: {lacking[0]}, "
@@ -77,7 +86,7 @@ class Plan:
         return Shards({shard: self.path(stage, shard) for shard in found})
 
     def read_inputs(self, stage: Stage) -> Mapping[str, Shards]:
-        return {other.name: self.finished(other) for other in self.inputs(stage)}
+        return {other.name: self.finished(other, self._read_by(stage, other)) for other in self.inputs(stage)}
 
     def resources(self, stage: Stage) -> Resources:
         """The stage's defaults with the experiment's changes."""

@@ -1,32 +1,67 @@
 """Train the reconstructor: from the weights of a shadow model to the images that trained it."""
 
+from pipeline import located
 from pipeline.config import Experiment
+from pipeline.data.settings import content_of
+from pipeline.errors import UserError
+from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
 from stages.stage import Resources, Stage, Work
 
-WATCHED_VICTIMS = 100
-
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    return {
-        **experiment.reconstructor.model_dump(mode="json", exclude={"modes"}),
+    chosen = experiment.reconstructor
+    described = {
+        **chosen.model_dump(mode="json", exclude={"modes", "tensorboard", "lpips_weights"}),
         "seed": experiment.seed,
         "data": (experiment.shadow_models.data or experiment.data).identity(),
         "victims": experiment.data.identity(),
     }
+    if chosen.lpips_weights:
+        path = located(chosen.lpips_weights)
+        if not path.is_file():
+            raise UserError(f"reconstructor.lpips_weights: {path} does not exist; give torchvision's file of weights")
+        described["lpips_weights"] = content_of(path)
+    return described
+
+
+def inputs(experiment: Experiment) -> list[str]:
+    return [*seeds.inputs(experiment), f"shadow_models/{seeds.WATCHED}", "weight_stats"]
+
+
+def perceptual(experiment: Experiment, device):
+    from pipeline.reconstruction.losses import perceptual_network
+
+    chosen = experiment.reconstructor
+    return perceptual_network(chosen.lpips, device, chosen.lpips_weights and located(chosen.lpips_weights))
 
 
 def check(experiment: Experiment) -> None:
     import torch
 
-    from pipeline.reconstruction.losses import perceptual_network
+    from pipeline.reconstruction.board import check_tensorboard
 
-    perceptual_network(experiment.reconstructor.lpips, torch.device("cpu"))
+    perceptual(experiment, torch.device("cpu"))
+    if experiment.reconstructor.tensorboard:
+        check_tensorboard()
+
+
+def source(work: Work, expected, parameters: int, purpose: tuple[str | int, ...]):
+    """The training seeds' models, from shards or as a stream; `expected` (N,) labels, `parameters` weights a model."""
+    from pipeline.reconstruction.sources import ShardSource, Stream
+    from pipeline.shadow.recipe import Recipe
+
+    part = (work.processes.rank, work.processes.size)
+    if work.experiment.shadow_models.source == "shards":
+        return ShardSource(work.inputs["shadow_models"].matching("train"), expected, purpose, *part)
+    features = work.inputs["deep_features"]
+    return Stream(Recipe.of(work.experiment, seeds.training_seed(0), features, work.device), parameters, *part)
 
 
 def run(work: Work) -> Result:
-    """state/…: the trained network; step, loss, validation: how it went, against held-out victims."""
+    """state/…: the trained network, best/…: as it was at its lowest validation score; step, loss, validation: how it
+    went, against watched victims that are not those of the scores."""
     from functools import partial
 
     from pipeline.data.images import target_images
@@ -37,49 +72,63 @@ def run(work: Work) -> Result:
     from pipeline.networks.state import state_arrays
     from pipeline.randomness import torch_generator
     from pipeline.reconstruction.batches import ShadowBatches
+    from pipeline.reconstruction.board import TensorBoard
     from pipeline.reconstruction.candidates import candidate_groups
-    from pipeline.reconstruction.losses import perceptual_network
     from pipeline.reconstruction.train import train_reconstructor
     from pipeline.statistics import Standardisation
 
-    experiment, mode, device = work.experiment, work.shard, work.device
+    experiment, mode, device, processes = work.experiment, work.shard, work.device, work.processes
     chosen, shadow, data = experiment.reconstructor, experiment.shadow_models, experiment.data
     purpose = (experiment.seed, "reconstructor", mode)
     root = experiment.paths.data_root
-    models = work.inputs["shadow_models"]
     statistics = work.inputs["weight_stats"].read("all", "kept", "mean", "deviation")
     standardise = Standardisation.from_arrays(statistics, device)
     groups_of = partial(candidate_groups, class_size=shadow.class_size, mode=mode, task=experiment.task.kind)
-    victims = victims_of(data, root, models.read("test-00000"), groups_of, standardise, device).first(WATCHED_VICTIMS)
+    watched = work.inputs["shadow_models"].read(seeds.WATCHED)
+    victims = victims_of(data, root, watched, groups_of, standardise, device)
     classes = victims.groups.shape[1] if mode == "conditional" else 0
     network = Reconstructor(len(standardise.mean), data.channels, data.image_size, chosen.width, classes)
     initialise(network, torch_generator(*purpose, "initial"))
-    network.to(device)
-    history = train_reconstructor(
-        network,
-        ShadowBatches(models.matching("train"), chosen.batch_size, (*purpose, "order")).from_step,
+    models = source(work, watched["labels"][0], len(standardise.kept), (*purpose, "order"))
+    state, compiled = train_reconstructor(
+        network.to(device),
+        ShadowBatches(models, chosen.batch_size // processes.size, (*purpose, "batches"), device).from_step,
         target_images(load(shadow.data or data, "train", root), data.image_size).to(device),
         groups_of,
         standardise,
         chosen,
-        purpose=(*purpose, "class"),
-        perceptual=perceptual_network(chosen.lpips, device),
-        validate=lambda trained: float(min_mse(trained, victims).distances.mean()),
+        purpose=(*purpose, "class", processes.rank),
+        perceptual=perceptual(experiment, device),
+        validate=lambda trained: min_mse(trained, victims),
         checkpoint=work.checkpoint,
         progress=work.progress,
+        processes=processes,
+        board=TensorBoard(work.path.with_suffix(".tensorboard")) if chosen.tensorboard and processes.first else None,
     )
-    facts = {"final_loss": history["loss"][-1], "held_out_min_mse": history["validation"][-1], "classes": classes}
-    return Result({**state_arrays(network), **history}, facts)
+    history = state.history
+    facts = {
+        "final_loss": history["loss"][-1],
+        "watched_min_mse": history["validation"][-1],
+        "best_step": state.best.step,
+        "best_watched_min_mse": state.best.score,
+        "classes": classes,
+        "precision": state.precision,
+        "compiled": compiled,
+    }
+    best = {f"best/{name}": tensor.cpu().numpy() for name, tensor in state.best.parameters.items()}
+    return Result({**state_arrays(state.judged), **best, **history}, facts)
 
 
 STAGE = Stage(
     name="reconstructor",
     shards=lambda experiment: experiment.modes,
-    inputs=lambda experiment: ["shadow_models", "weight_stats"],
+    inputs=inputs,
     settings=settings,
     resources=lambda experiment: Resources("gpu", experiment.reconstructor.threads, 8.0, 36000.0),
     run=run,
     check=check,
+    version=2,
+    together=True,
 )
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from pipeline.checkpoint import Checkpoint
+    from pipeline.processes import Processes
 
 Progress = Callable[[int, int, str], None]
 
@@ -37,6 +38,7 @@ class Work:
     device: "torch.device"
     checkpoint: "Checkpoint"
     progress: Progress
+    processes: "Processes"
 
 
 def in_run_directory(experiment: Experiment, stage: str, shard: str, fingerprint: str) -> Path:
@@ -54,13 +56,14 @@ class Stage:
     """A step of an experiment.
 
     shards     names of its shards for this experiment; none = the experiment does not need the stage
-    inputs     names of the stages it reads
+    inputs     names of the stages it reads; `shadow_models/train` reads only those shards whose names start so
     settings   what the content of a shard depends on besides its inputs; this and the inputs make its fingerprint
     resources  its own defaults, which the experiment's `resources:` may change
     run        makes one shard: arrays, attributes, files
     check      refuses, before any work starts, what would fail later; raises UserError
     location   where a shard lies
     version    raised whenever the same settings come to mean other bytes
+    together   whether several processes, one GPU each, can make a shard together
     """
 
     name: str
@@ -72,3 +75,4 @@ class Stage:
     check: Callable[[Experiment], None] = _nothing_to_check
     location: Callable[[Experiment, str, str, str], Path] = in_run_directory
     version: int = 1
+    together: bool = False

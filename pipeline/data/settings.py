@@ -57,12 +57,12 @@ class DataSet(Settings):
         """What results depend on: never where the data lie, but what a user's own files hold."""
         described = {"name": self.name, "size": self.image_size}
         if self.path:
-            described["content"] = _content_of(located(self.path))
+            described["content"] = content_of(located(self.path))
         return described
 
 
 @cache
-def _content_of(path: Path) -> str:
+def content_of(path: Path) -> str:
     """SHA-256 of a file, or of the names and sizes of everything in a folder."""
     digest = hashlib.sha256()
     if path.is_dir():

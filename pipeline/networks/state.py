@@ -13,8 +13,8 @@ def state_arrays(network: nn.Module) -> dict[str, np.ndarray]:
     return {PREFIX + name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
 
 
-def state_dict(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+def state_dict(arrays: Mapping[str, np.ndarray], prefix: str = PREFIX) -> dict[str, torch.Tensor]:
     """The state among `arrays`; others are left out."""
     return {
-        name.removeprefix(PREFIX): torch.as_tensor(array) for name, array in arrays.items() if name.startswith(PREFIX)
+        name.removeprefix(prefix): torch.as_tensor(array) for name, array in arrays.items() if name.startswith(prefix)
     }

@@ -1,6 +1,7 @@
 """The reconstruction loss: ½(MSE + MAE), with LPIPS where it is asked for, and the soft minimum over candidates."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -26,18 +27,30 @@ def reconstruction_loss(
     return (error * torch.softmax(-sharpness * error, 1)).sum(1).mean()
 
 
-def perceptual_network(name: str, device: torch.device) -> Perceptual | None:
-    """LPIPS (Zhang et al. 2018) on `vgg` or `alex`, frozen; None for `none`. Raises UserError where weights lack."""
+def perceptual_network(name: str, device: torch.device, weights: Path | None = None) -> Perceptual | None:
+    """LPIPS (Zhang et al. 2018) on `vgg` or `alex`, frozen; None for `none`.
+
+    `weights`: a file of torchvision's vgg16 or alexnet; none = torchvision's cache, or its download. Raises UserError
+    where they are not to be had.
+    """
     if name == "none":
         return None
     import lpips
 
     try:
-        network = lpips.LPIPS(net=name, verbose=False).to(device).requires_grad_(False).eval()
-    except (OSError, RuntimeError) as error:
+        network = lpips.LPIPS(net=name, verbose=False, pnet_rand=weights is not None)
+        if weights:
+            published = torch.load(weights, map_location="cpu", weights_only=True)
+            # lpips cuts torchvision's `features` into slices and keeps their numbers
+            own = {key: published[f"features.{key.partition('.')[2]}"] for key in network.net.state_dict()}
+            network.net.load_state_dict(own)
+    except Exception as error:  # a download, an unpickling or a state dict fails in ways of its own
+        where = f"lpips_weights={weights}" if weights else f"lpips={name}"
         raise UserError(
-            f"reconstructor.lpips={name}: the ImageNet weights of that network are not to be had "
-            f"({' '.join(str(error).split())[:120]}); put torchvision's file into {torch.hub.get_dir()}/checkpoints, "
+            f"reconstructor.{where}: the ImageNet weights of {name} are not to be had "
+            f"({' '.join(f'{type(error).__name__}: {error}'.split())[:120]}); name torchvision's file in "
+            f"reconstructor.lpips_weights, put it into {torch.hub.get_dir()}/checkpoints, "
             "or set reconstructor.lpips=none"
         ) from error
+    network = network.to(device).requires_grad_(False).eval()
     return lambda first, second: network(first, second)

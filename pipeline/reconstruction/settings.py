@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, Strict
+from pydantic import Field, PositiveFloat, PositiveInt, Strict, model_validator
 
 from pipeline.settings import Settings
 
 Mode = Literal["conditional", "unconditional"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 
 class Reconstructor(Settings):
@@ -14,12 +15,33 @@ class Reconstructor(Settings):
 
     modes: Annotated[tuple[Mode, ...], Strict(False)] = Field(default=("conditional",), min_length=1)
     width: PositiveInt
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt = Field(default=32, description="of all processes together")
     steps: PositiveInt = 1_000_000
     learning_rate: PositiveFloat = 2e-4
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
+    clip_norm: PositiveFloat | None = Field(default=None, description="longest gradient; none = as it comes")
+    average: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay a step of a moving average of the network, which then is the result",
+    )
     lpips: Literal["none", "vgg", "alex"] = "none"
+    lpips_weights: str | None = Field(
+        default=None, description="a file in torchvision's layout; none = torchvision's cache, or its download"
+    )
     softmin_sharpness: PositiveFloat = 100.0
+    precision: Precision = Field(
+        default="float32", description="auto = bfloat16 on GPUs that have it, float16 on older ones, float32 on CPUs"
+    )
+    compile: bool = Field(default=False, description="torch.compile; where it cannot, the same network uncompiled")
     validate_every: PositiveInt = 10_000
+    tensorboard: bool = Field(default=False, description="scalars and pictures beside the shard; changes no result")
     threads: PositiveInt = Field(default=2, description="CPU threads: part of the result, since sums depend on it")
+
+    @model_validator(mode="after")
+    def _weights_of_a_network(self):
+        if self.lpips_weights and self.lpips == "none":
+            raise ValueError("lpips_weights are for lpips: vgg or alex; there is none")
+        return self

@@ -2,21 +2,35 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import torch
 
 from pipeline.checkpoint import Checkpoint
 from pipeline.data.images import to_unit
-from pipeline.errors import Failure
+from pipeline.errors import Failure, UserError
+from pipeline.evaluation.min_mse import Scores
 from pipeline.networks.reconstructor import Reconstructor
+from pipeline.processes import ALONE, Processes
 from pipeline.randomness import torch_generator
+from pipeline.reconstruction.forward import averaged_over, compiled
 from pipeline.reconstruction.losses import Perceptual, reconstruction_loss
+from pipeline.reconstruction.precision import autocast, resolved
 from pipeline.reconstruction.settings import Reconstructor as Settings
+from pipeline.reconstruction.state import State
 from pipeline.statistics import Standardisation
 
-REPORT_EVERY = 100
+LOOK_EVERY = 25
+"""Steps after which the loss is looked at. Each look waits for the device, so not every step has one."""
+CLASSES_AT_ONCE = 1000
 
 Batches = Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor]]]
+
+
+class Board(Protocol):
+    """Where scalars and pictures of a validation go, for people."""
+
+    def show(self, step: int, scalars: dict[str, float], scores: Scores) -> None: ...
 
 
 def learning_rate(settings: Settings, step: int) -> float:
@@ -36,69 +50,94 @@ def train_reconstructor(
     *,
     purpose: tuple[str | int, ...],
     perceptual: Perceptual | None,
-    validate: Callable[[Reconstructor], float],
+    validate: Callable[[Reconstructor], Scores],
     checkpoint: Checkpoint,
     progress: Callable[[int, int, str], None],
-) -> dict[str, list[float]]:
-    """Train in place; returns {step, loss, validation}: the mean loss and the validation score every so many steps.
+    processes: Processes = ALONE,
+    board: Board | None = None,
+) -> tuple[State, bool]:
+    """Train in place, on from a checkpoint if there is one; returns the final state, and whether it was compiled.
 
-    `batches(step)` yields (weights (B, P), indices (B, N)) from that step on; `images` (n, C, S, S) uint8 stay on the
-    device; `groups_of` makes the (B, G, J) candidates of each group from the indices. A conditional network is shown a
-    random one of each model's groups (a class), an unconditional one the only group.
+    `batches(step)` yields (weights (B, P), indices (B, N)) from that step on, on the device; `images` (n, C, S, S)
+    uint8 stay on the device; `groups_of` makes the (B, G, J) candidates of each group from the indices. A conditional
+    network is shown a random one of each model's groups (a class), an unconditional one the only group. Raises Failure
+    when the loss or a weight is not finite; the last good checkpoint stays.
     """
-    device = images.device
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
-    history: dict[str, list[float]] = {"step": [], "loss": [], "validation": []}
-    start, running = 0, torch.zeros((), device=device)
-    if state := checkpoint.load(device):
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        start, running, history = state["step"], state["running"], state["history"]
-    network.train()
-    stream = batches(start)
-    for step in range(start, settings.steps):
+    device, rows = images.device, settings.batch_size // processes.size
+    saved = checkpoint.load(device)
+    if saved and saved["processes"] != processes.size:
+        raise UserError(
+            f"{checkpoint.path} was written by {saved['processes']} processes, and these are {processes.size}: "
+            "start as many, or remove it to begin anew"
+        )
+    state = State(network, settings, saved["precision"] if saved else resolved(settings.precision, device), device)
+    if saved:
+        state.load(saved)
+    narrowed = autocast(state.precision, device)
+    forward, is_compiled = averaged_over(processes, network.train(), device), False
+    if settings.compile:
+        forward, is_compiled = compiled(forward, network, rows, narrowed, device)
+    stream, classes = batches(state.step), class_labels(network.classes, rows, purpose, state.step, device)
+    models = torch.arange(rows, device=device)
+
+    while state.step < settings.steps:
         weights, indices = next(stream)
+        label = next(classes)
         groups = groups_of(indices)
-        label = None
-        if network.classes:
-            label = torch.randint(groups.shape[1], (len(groups),), generator=torch_generator(*purpose, step))
-            groups = groups[torch.arange(len(groups)), label]
-            label = label.to(device)
-        candidates = to_unit(images[groups.view(len(groups), -1).to(device)])
-        rebuilt = network(standardise.apply(weights.to(device)), label)
-        loss = reconstruction_loss(rebuilt, candidates, settings.softmin_sharpness, perceptual)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        running += loss.detach()
+        candidates = to_unit(images[groups[models, label] if network.classes else groups[:, 0]])
+        with narrowed:
+            rebuilt = forward(standardise.apply(weights), label)
+            loss = reconstruction_loss(rebuilt, candidates, settings.softmin_sharpness, perceptual)
+        state.update(loss, learning_rate(settings, state.step))
 
-        done = step + 1
-        if done % settings.validate_every == 0 or done == settings.steps:
-            since = done - (history["step"][-1] if history["step"] else 0)
-            history["step"].append(done)
-            history["loss"].append(_finite(running.item() / since, done, checkpoint))
-            history["validation"].append(validate(network))
-            network.train()
-            running = torch.zeros((), device=device)
-        if done % REPORT_EVERY == 0 or done == settings.steps:
-            score = f", held-out min-MSE {history['validation'][-1]:.4f}" if history["validation"] else ""
-            progress(done, settings.steps, f"loss {_finite(loss.item(), done, checkpoint):.4f}{score}")
-
-        def state(done: int = done, running: torch.Tensor = running) -> dict:
-            _finite(running.item(), done, checkpoint)
-            parts = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            return {**parts, "step": done, "running": running, "history": history}
-
-        checkpoint.offer(state)
-    return history
+        finished = state.step == settings.steps
+        if state.step % settings.validate_every == 0 or finished:
+            _validate(state, validate, checkpoint, board)
+        if state.step % LOOK_EVERY == 0 or finished:
+            score = f", watched min-MSE {state.history['validation'][-1]:.4f}" if state.history["validation"] else ""
+            progress(state.step, settings.steps, f"loss {_finite(loss.item(), state, checkpoint):.4f}{score}")
+        checkpoint.offer(lambda: {**_good(state, checkpoint), "processes": processes.size})
+    return state, is_compiled
 
 
-def _finite(loss: float, step: int, checkpoint: Checkpoint) -> float:
+def class_labels(
+    classes: int, models: int, purpose: tuple[str | int, ...], step: int, device: torch.device
+) -> Iterator[torch.Tensor | None]:
+    """For every step from `step` on a random class (models,) of each model; None for an unconditional network."""
+    while True:
+        block, start = divmod(step, CLASSES_AT_ONCE)
+        drawn = torch.randint(
+            max(1, classes), (CLASSES_AT_ONCE, models), generator=torch_generator(*purpose, block)
+        ).to(device)
+        for label in drawn[start:]:
+            yield label if classes else None
+        step = (block + 1) * CLASSES_AT_ONCE
+
+
+def _validate(
+    state: State, validate: Callable[[Reconstructor], Scores], checkpoint: Checkpoint, board: Board | None
+) -> None:
+    steps = state.step - (state.history["step"][-1] if state.history["step"] else 0)
+    loss = _finite(state.loss_sum.item() / steps, state, checkpoint)
+    scores = validate(state.judged)
+    state.network.train()
+    state.note(loss, float(scores.distances.mean()))
+    state.loss_sum = torch.zeros_like(state.loss_sum)
+    if board:
+        rate = learning_rate(state.settings, state.step - 1)
+        board.show(state.step, {"loss": loss, "min-MSE": state.history["validation"][-1], "rate": rate}, scores)
+
+
+def _good(state: State, checkpoint: Checkpoint) -> dict:
+    """The state to be saved, unless it is past saving."""
+    _finite(state.loss_sum.item() if state.finite else math.nan, state, checkpoint)
+    return state.saved()
+
+
+def _finite(loss: float, state: State, checkpoint: Checkpoint) -> float:
     if not math.isfinite(loss):
         raise Failure(
-            f"the reconstructor diverged: loss {loss} at step {step}; lower reconstructor.learning_rate "
+            f"the reconstructor diverged: loss {loss} at step {state.step}; lower reconstructor.learning_rate "
             f"(the last good state stays in {checkpoint.path})"
         )
     return loss

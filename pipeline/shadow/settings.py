@@ -101,9 +101,14 @@ class Training(Settings):
 
 
 class ShadowModels(Settings):
-    """Permutation seeds deal the training split into disjoint balanced sets; each set trains one head."""
+    """Permutation seeds deal the training split into disjoint balanced sets; each set trains one head.
+
+    source: shards = so many seeds, made once, kept in files and shown again and again; stream = made while the
+    reconstructor trains, a fresh seed whenever one is used up; `seeds` of them then make the weights' statistics.
+    """
 
     class_size: PositiveInt
+    source: Literal["shards", "stream"] = "shards"
     data: DataSet | None = Field(default=None, description="another data set with random labels: out of distribution")
     seeds: PositiveInt
     models_per_seed: PositiveInt

@@ -180,7 +180,7 @@ def test_a_failing_shard_is_recorded_and_the_others_are_made(tiny, monkeypatch):
             carry_through(plan, unfinished(plan, None), executor, "cpu", Display(Console(quiet=True)))
 
     monkeypatch.setattr(execution, "make_shard", stumbling)
-    with pytest.raises(Failure, match="1 of 4 shards of shadow_models failed; train-00001: ValueError: the dog ate it"):
+    with pytest.raises(Failure, match="1 of 5 shards of shadow_models failed; train-00001: ValueError: the dog ate it"):
         carry_on()
     states = {state.stage.name: state for state in scan(plan)}
     assert states["shadow_models"].todo == ["train-00001"]
@@ -297,7 +297,7 @@ def test_a_grid_runs_all_its_points_and_makes_shared_shards_once(tiny, tmp_path)
     done = study_jobs("run", "--executor", "inline")
     assert done.returncode == 0, done.stderr
     runs = tmp_path / "runs" / "study"
-    assert len(list((runs / "shadow_models").glob("*.h5"))) == 4
+    assert len(list((runs / "shadow_models").glob("*.h5"))) == 5
     assert len(list((runs / "reconstructor").glob("*.h5"))) == 2
     assert (runs / "points" / "learning_rate=0.001" / "report" / "index.html").exists()
     assert study_jobs("compare").stdout.count("study: learning_rate=") == 2

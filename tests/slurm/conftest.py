@@ -89,7 +89,7 @@ def under_way(session_cluster):
         failing.misbehave(f"raise-{shard}")
     failing.submit("--only", "shadow_models")
 
-    limited = session_cluster("limited", "shadow_models.seeds=14", time_limit_minutes=1, warning_seconds=15)
+    limited = session_cluster("limited", "shadow_models.seeds=13", time_limit_minutes=1, warning_seconds=15)
     limited.misbehave("slow", "4")
     limited.submit("--only", "shadow_models")
 

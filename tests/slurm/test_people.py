@@ -37,7 +37,7 @@ def test_two_resumes_at_once_submit_once(on_cluster):
         subprocess.Popen(verbs, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
     said = ["".join(process.communicate()) for process in both]
-    assert sum("submitted: 4 shards" in text for text in said) == 1
+    assert sum("submitted: 5 shards" in text for text in said) == 1
     assert sum("is being worked on by `resume`" in text or "on its way" in text for text in said) == 1
     assert len(own.queue()) == 2
     assert "on its way: 1 tasks queued or running" in own.submit("--only", "shadow_models", verb="resume")
@@ -48,7 +48,7 @@ def test_status_shows_the_queue_and_works_without_it(on_cluster, monkeypatch):
     own.submit("--only", "shadow_models")
     said = own.jobs("status")
     assert "shards done missing queued" in said
-    assert "shadow_models 4 4 4" in said
+    assert "shadow_models 5 5 5" in said
     assert "SLURM is at work on shadow_models; nothing to type" in said
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     said = own.jobs("status")

@@ -29,13 +29,13 @@ def test_stages_one_by_one(tiny, tmp_path):
     assert "train-00001: done already" in again.stdout
     early = run("weight_stats", *given)
     assert early.returncode == 1
-    assert "error: weight_stats all: shadow_models: 3 of 4 shards are not done" in early.stderr
+    assert "error: weight_stats all: shadow_models: 2 of 3 shards are not done" in early.stderr
 
 
 @pytest.mark.parametrize(
     ("stage", "more", "said"),
     [
-        ("shadow_models", ["--shard", "train-9"], "has no such shard; there are 4: train-00000"),
+        ("shadow_models", ["--shard", "train-9"], "has no such shard; there are 5: train-00000"),
         ("pretrain", [], "this experiment has nothing for the stage pretrain"),
         ("deep_features", ["--device", "tpu"], "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
         ("shadow_models", ["--set", "shadow_models.models_per_seed=703"], "deal at most 702 models"),

@@ -25,6 +25,9 @@ AFTER_SHADOWS = {"shadow_models", "weight_stats", "reconstructor", "min_mse", "r
         ("shadow_models.training.weight_decay=0.1", AFTER_SHADOWS),
         ("shadow_models.data={name: mnist_digits}", AFTER_SHADOWS),
         ("evaluation.bootstraps=7", {"roc", "report"}),
+        ("shadow_models.source=stream", AFTER_SHADOWS),
+        ("shadow_models.test_models=150", {"shadow_models", "min_mse", "roc", "report"}),
+        ("reconstructor.tensorboard=true", set()),
         ("seed=5", AFTER_SHADOWS),
         ("resources.reconstructor={memory_gb: 99}", set()),
         ("paths.runs=elsewhere", set()),
@@ -40,6 +43,20 @@ def test_more_seeds_keep_the_shards_there_are():
     few, many = (Plan(load("demo", [f"shadow_models.seeds={n}"])).fingerprints(stage) for n in (3, 9))
     assert few.items() <= many.items()
     assert changed(load("demo", ["shadow_models.seeds=3"]), load("demo", ["shadow_models.seeds=9"])) == (AFTER_SHADOWS)
+
+
+def test_other_victims_leave_the_watched_ones_alone():
+    stage = stage_named("shadow_models")
+    few, many = (Plan(load("demo", [f"shadow_models.test_models={n}"])).fingerprints(stage) for n in (120, 175))
+    assert {shard for shard in few if few[shard] != many[shard]} == {"test-00000"}
+
+
+def test_a_stream_has_no_training_shards_and_its_statistics_depend_on_what_is_streamed():
+    stream = ["shadow_models.source=stream"]
+    assert stage_named("shadow_models").shards(load("demo", stream)) == ["test-00000", "watch-00001"]
+    for change in ("training.epochs=7", "models_per_seed=600", "seeds=50", "class_size=2"):
+        changes = [*stream, f"shadow_models.{change}", "shadow_models.test_models=80"]
+        assert "weight_stats" in changed(load("demo", [*stream, "shadow_models.test_models=80"]), load("demo", changes))
 
 
 def test_features_are_shared_by_experiments_and_backbones_do_not_overwrite_each_other(tmp_path):
@@ -67,7 +84,7 @@ def test_results_know_a_users_file_by_what_it_holds(npz_file, tmp_path):
     copy.write_bytes(npz_file.read_bytes() + b" ")
     from pipeline.data import settings
 
-    settings._content_of.cache_clear()
+    settings.content_of.cache_clear()
     assert Plan(load("demo", [own[0] % copy])).fingerprints(stage) != first
 
 

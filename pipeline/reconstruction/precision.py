@@ -1,0 +1,44 @@
+"""In what precision the reconstructor is trained: parameters are float32 always, products may be narrower."""
+
+import torch
+
+from pipeline.errors import UserError
+from pipeline.reconstruction.settings import Precision
+
+NARROW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolved(precision: Precision, device: torch.device) -> Precision:
+    """What `auto` means on this device; raises UserError for what a GPU cannot do.
+
+    On CPUs it is float32, although some have bfloat16 units: with the convolutions at 4/9 of their multiplications,
+    these gained a tenth, and a result should not depend on which node of a cluster it was made on.
+    """
+    if precision == "auto":
+        if device.type != "cuda":
+            return "float32"
+        return "bfloat16" if _has_bfloat16(device) else "float16"
+    if precision == "bfloat16" and device.type == "cuda" and not _has_bfloat16(device):
+        raise UserError(
+            f"reconstructor.precision=bfloat16: {torch.cuda.get_device_name(device)} has none; choose float16 or auto"
+        )
+    return precision
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """In its matrix units: from compute capability 8.0 (Ampere) on. A V100 is 7.0 and would emulate it."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """The context of the forward pass and the loss. Also says whether float32 products may be rounded to TF32."""
+    exact = precision == "float32"
+    torch.set_float32_matmul_precision("highest" if exact else "high")
+    torch.backends.cudnn.allow_tf32 = not exact
+    dtype = NARROW.get(precision)
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def loss_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
+    """float16 loses small gradients unless the loss is scaled up; the others need it not."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "float16")

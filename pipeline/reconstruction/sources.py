@@ -1,0 +1,103 @@
+"""Where shadow models come from while the reconstructor trains: shards on disk, or a stream made as it flows."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+import numpy as np
+import torch
+
+from pipeline.errors import Failure
+from pipeline.randomness import numpy_generator
+from pipeline.reconstruction.batches import BLOCK_BYTES, Block
+from pipeline.shadow.recipe import Recipe
+from pipeline.shadow.seeds import training_seed
+from pipeline.store import Shards
+
+SEEDS_TOGETHER = 16
+"""A stream shuffles the models of so many seeds, or fewer where memory ends: within a seed no image comes twice."""
+
+
+class ShardSource:
+    """Epochs over the shards, in an order of each epoch's own; the next block is read while one is trained on.
+
+    `expected` (N,) are the labels that every model must have learnt. Of several processes each reads its own part.
+    """
+
+    def __init__(
+        self, shards: Shards, expected: np.ndarray, purpose: tuple[str | int, ...], process: int = 0, processes: int = 1
+    ):
+        self.shards, self.expected, self.purpose = shards, expected, purpose
+        self.process, self.processes = process, processes
+        self.lengths = shards.lengths("weights")
+        self.parameters = shards.width("weights")
+        self.together = max(1, BLOCK_BYTES // (int(self.lengths.max()) * self.parameters * 4))
+
+    def blocks(self) -> Iterator[Block]:
+        for epoch in count():
+            order = numpy_generator(*self.purpose, epoch).permutation(len(self.lengths))
+            order = order[self.process :: self.processes]
+            for start in range(0, len(order), self.together):
+                members = order[start : start + self.together]
+                yield Block(tuple(members.tolist()), int(self.lengths[members].sum()))
+
+    def load(self, blocks: Iterator[Block]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self._read, next(blocks))
+            while True:
+                ready, ahead = ahead, reader.submit(self._read, next(blocks))
+                yield ready.result()
+                del ready
+
+    def _read(self, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
+        weights = torch.empty(block.models, self.parameters)
+        indices = torch.empty(block.models, len(self.expected), dtype=torch.int64)
+        start = 0
+        for member in block.seeds:
+            name = self.shards.names[member]
+            table = self.shards.read(name, "weights", "indices", "labels")
+            self._check(name, table)
+            stop = start + len(table["weights"])
+            weights[start:stop] = torch.as_tensor(table["weights"])
+            indices[start:stop] = torch.as_tensor(table["indices"])
+            start = stop
+        return weights, indices
+
+    def _check(self, name: str, table: dict[str, np.ndarray]) -> None:
+        where, again = self.shards.paths[name], "remove it and `python -m jobs resume` makes it again"
+        if table["weights"].shape[1] != self.parameters:
+            raise Failure(
+                f"{where}: its models have {table['weights'].shape[1]} weights, those of {self.shards.names[0]} "
+                f"{self.parameters}; {again}"
+            )
+        if lost := (~np.isfinite(table["weights"]).all(1)).nonzero()[0].tolist():
+            raise Failure(f"{where}: weights of model {lost[0]} are not finite; {again}")
+        labels = table["labels"]
+        if labels.shape[1] != len(self.expected):
+            raise Failure(
+                f"{where}: its models have {labels.shape[1]} images each, the victims {len(self.expected)}; {again}"
+            )
+        if other := (labels != self.expected).any(1).nonzero()[0].tolist():
+            missing = sorted(set(self.expected.tolist()) - set(labels[other[0]].tolist()))
+            what = f"class {missing[0]} is missing" if missing else "classes stand in another order"
+            raise Failure(f"{where}: {what} in the training set of model {other[0]}; {again}")
+
+
+class Stream:
+    """A fresh permutation seed for every block, made on the device that trains; the models that shards would hold."""
+
+    def __init__(self, recipe: Recipe, parameters: int, process: int = 0, processes: int = 1):
+        self.recipe, self.process, self.processes = recipe, process, processes
+        self.models = recipe.experiment.shadow_models.models_per_seed
+        self.together = min(SEEDS_TOGETHER, max(1, BLOCK_BYTES // (self.models * parameters * 4)))
+
+    def blocks(self) -> Iterator[Block]:
+        for number in count(self.process, self.processes):
+            seeds = range(number * self.together, (number + 1) * self.together)
+            yield Block(tuple(seeds), self.models * self.together)
+
+    def load(self, blocks: Iterator[Block]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for block in blocks:
+            made = [self.recipe.make(training_seed(seed)) for seed in block.seeds]
+            weights = torch.cat([part.weights for part in made]).float()
+            yield weights, torch.as_tensor(np.concatenate([part.indices for part in made])).long()

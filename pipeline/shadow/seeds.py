@@ -1,0 +1,78 @@
+"""The permutation seeds of an experiment: what each is called, what it is dealt from and what its models depend on.
+
+`train-<seed>` teach the reconstructor. `test-00000` holds the victims that are scored; `watch-00001` deals the same
+split by another seed, for looking on while training, so that nothing is chosen by the victims that are scored.
+"""
+
+import numpy as np
+
+from pipeline.config import Experiment
+from pipeline.data.settings import DataSet
+from pipeline.data.training_sets import training_sets
+
+VICTIMS, WATCHED = "test-00000", "watch-00001"
+MOST_WATCHED = 100
+
+
+def training_seed(seed: int) -> str:
+    return f"train-{seed:05d}"
+
+
+def split_of(shard: str) -> str:
+    """The data's split that a seed deals."""
+    return "train" if shard.startswith("train") else "test"
+
+
+def is_foreign(experiment: Experiment, shard: str) -> bool:
+    """Whether a shard's images come from out of distribution, and so are dealt by random labels."""
+    return shard.startswith("train") and experiment.shadow_models.data is not None
+
+
+def data_of(experiment: Experiment, shard: str) -> DataSet:
+    return experiment.shadow_models.data if is_foreign(experiment, shard) else experiment.data
+
+
+def models_in(experiment: Experiment, shard: str) -> int:
+    shadow = experiment.shadow_models
+    if shard.startswith("train"):
+        return shadow.models_per_seed
+    return shadow.test_models if shard == VICTIMS else min(MOST_WATCHED, shadow.test_models)
+
+
+def features_of(experiment: Experiment, shard: str) -> str:
+    """The shard of deep_features that holds the images a shard's models are trained on."""
+    return f"{data_of(experiment, shard).title}-{split_of(shard)}"
+
+
+def identity(experiment: Experiment, shard: str) -> dict:
+    """What the models of a shard depend on, besides features and their labels."""
+    shadow = experiment.shadow_models
+    return {
+        "seed": experiment.seed,
+        "task": experiment.task.model_dump(mode="json"),
+        "class_size": shadow.class_size,
+        "models": models_in(experiment, shard),
+        "foreign": is_foreign(experiment, shard),
+        "training": shadow.training.model_dump(mode="json"),
+    }
+
+
+def deal(experiment: Experiment, shard: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(indices, labels) (M, N) of the training sets that the shard's permutation seed deals from a split's labels."""
+    seed, class_size = int(shard.partition("-")[2]), experiment.shadow_models.class_size
+    models, foreign = models_in(experiment, shard), is_foreign(experiment, shard)
+    return training_sets(labels, experiment.task, class_size, models, seed, foreign=foreign)
+
+
+def inputs(experiment: Experiment) -> list[str]:
+    """What a stage reads for the training seeds: their shards, or the features that a stream is made from."""
+    if experiment.shadow_models.source == "shards":
+        return ["shadow_models/train"]
+    return [f"deep_features/{features_of(experiment, training_seed(0))}"]
+
+
+def stream_identity(experiment: Experiment) -> dict:
+    """What a stage's result depends on when no shard stands for the training seeds; nothing when shards do."""
+    if experiment.shadow_models.source == "shards":
+        return {}
+    return {"stream": {**identity(experiment, training_seed(0)), "seeds": experiment.shadow_models.seeds}}
