@@ -8,7 +8,8 @@ from stages.stage import Resources, Stage, Work
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    return {"seed": experiment.seed, "null_weights": experiment.evaluation.null_weights}
+    judged = experiment.evaluation
+    return {"seed": experiment.seed, "null_weights": judged.null_weights, "reconstructor": judged.reconstructor}
 
 
 def inputs(experiment: Experiment) -> list[str]:
@@ -44,7 +45,8 @@ def run(work: Work) -> Result:
     classes = int(inputs["reconstructor"].attributes(mode)["classes"])
     width = experiment.reconstructor.width
     network = Reconstructor(len(standardise.mean), data.channels, data.image_size, width, classes)
-    network.load_state_dict(state_dict(inputs["reconstructor"].read(mode)))
+    prefix = {"last": "state/", "best": "best/"}[experiment.evaluation.reconstructor]
+    network.load_state_dict(state_dict(inputs["reconstructor"].read(mode), prefix))
     network.to(work.device)
 
     generator = torch_generator(experiment.seed, "min_mse", mode, "null weights", device=work.device)

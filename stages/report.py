@@ -89,7 +89,8 @@ def described(experiment: Experiment) -> str:
         noise = private and (private.noise_multiplier or f"for ε = {private.target_epsilon}")
         parts += [
             f"{shadow.class_size} image(s) a class",
-            f"{shadow.seeds * shadow.models_per_seed:,} shadow models",
+            f"{shadow.seeds * shadow.models_per_seed:,} shadow models"
+            + (" for the statistics, and a stream of others" if shadow.source == "stream" else ""),
             f"noise multiplier {noise}" if private else "trained without noise",
         ]
     if inversion := experiment.gradient_inversion:

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
 from jobs.display import Display
 from jobs.inline import InlineExecutor
 from jobs.run import carry_through, check, unfinished
+from pipeline.data.settings import DataSet
+from pipeline.data.sources import load as load_images
 from stages.plan import Plan
 
 FEW = ("shadow_models.seeds=2", "shadow_models.models_per_seed=20", "shadow_models.test_models=10")
@@ -53,6 +56,85 @@ def test_private_heads_carry_their_guarantee(tiny):
     assert {"noise_multiplier", "clip_norm", "sample_rate", "steps"} <= attributes.keys()
 
 
+def test_four_images_a_class_in_both_modes_judged_at_their_best(tiny):
+    page = run(
+        tiny(
+            *FEW,
+            "shadow_models.class_size=4",
+            "reconstructor.modes=[conditional, unconditional]",
+            "reconstructor.steps=18",
+            "reconstructor.average=0.9",
+            "evaluation.reconstructor=best",
+        )
+    )
+    assert "10 victims with 10 reconstructions" in page
+    assert "10 victims with 1 reconstructions" in page
+
+
+def test_the_fast_recipe_for_a_gpu_runs_small_on_a_cpu(tiny):
+    small = ("data.name=mnist_digits", "backbone.weights=models_pretrained/vgg_tiny_emnist_letters.pth")
+    page = run(tiny(*FEW, *small, "reconstructor.compile=false", config="mnist_n10_fast"))
+    assert "40 shadow models for the statistics, and a stream of others" in page
+
+
+@pytest.fixture
+def part_of(real_data, tmp_path):
+    """The first images of a real data set in a file of the test's own: 400 to train on, 200 to be held out."""
+
+    def cut(name: str) -> str:
+        if name == "cifar100":
+            with np.load(real_data / "cifar100_part.npz") as file:
+                parts = {f"{split}_images": file[f"{split}_images"] for split in ("train", "test")}
+                parts |= {f"{split}_labels": file[f"{split}_labels"] for split in ("train", "test")}
+        else:
+            sources = {split: load_images(DataSet(name=name), split, real_data) for split in ("train", "test")}
+            parts = {f"{split}_labels": source.labels for split, source in sources.items()}
+            parts |= {f"{s}_images": source.read(np.arange(400)).movedim(1, 3) for s, source in sources.items()}
+        counts = {"train": 400, "test": 200}
+        path = tmp_path / f"{name}_part.npz"
+        np.savez(path, **{key: array[: counts[key.partition("_")[0]]] for key, array in parts.items()})
+        return f"{{name: npz, path: {path}, size: 32}}"
+
+    return cut
+
+
+def test_cifar10_with_a_perceptual_loss(tiny, part_of, tmp_path):
+    from torchvision.models import alexnet
+
+    torch.save(alexnet(weights=None).state_dict(), tmp_path / "alexnet.pth")
+    perceptual = ("reconstructor.lpips=alex", f"reconstructor.lpips_weights={tmp_path}/alexnet.pth")
+    assert "10 victims with 10 reconstructions" in run(tiny(*FEW, *perceptual, f"data={part_of('cifar10')}"))
+
+
+def test_out_of_distribution_shadows_of_cifar100_against_victims_of_cifar10(tiny, part_of):
+    data = (f"data={part_of('cifar10')}", f"shadow_models.data={part_of('cifar100')}")
+    page = run(tiny(*FEW, *data, "shadow_models.source=stream"))
+    assert "10 victims with 10 reconstructions" in page
+
+
+def test_real_faces_by_identity_at_64_pixels(tiny, real_data, tmp_path):
+    """AT&T's forty people: thirty to train on, ten held out."""
+    faces = sorted((real_data / "att_faces").glob("s*"))
+    if not faces:
+        pytest.skip("RECON_DATA has no att_faces")
+    for number, person in enumerate(faces):
+        folder = tmp_path / "faces" / ("train" if number < 30 else "test")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / person.name).symlink_to(person)
+    assert "10 victims with 1 reconstructions" in run(tiny(*FEW, *by_identity(tmp_path / "faces")))
+
+
+def by_identity(faces) -> tuple[str, ...]:
+    return (
+        f"data={{name: folder, path: {faces}, size: 64}}",
+        "task={kind: identity}",
+        "shadow_models.training.classes=1",
+        "shadow_models.training.hidden=4",
+        "reconstructor.modes=[unconditional]",
+        "evaluation.threshold=0.1217",
+    )
+
+
 def test_people_by_identity_at_64_pixels(tiny, tmp_path):
     rng = np.random.default_rng(0)
     for split, people in (("train", 8), ("test", 5)):
@@ -61,15 +143,4 @@ def test_people_by_identity_at_64_pixels(tiny, tmp_path):
             folder.mkdir(parents=True)
             for photo in range(4):
                 Image.fromarray(rng.integers(0, 256, (56, 46), dtype=np.uint8)).save(folder / f"{photo}.png")
-    page = run(
-        tiny(
-            *FEW,
-            f"data={{name: folder, path: {tmp_path}/faces, size: 64}}",
-            "task={kind: identity}",
-            "shadow_models.training.classes=1",
-            "shadow_models.training.hidden=4",
-            "reconstructor.modes=[unconditional]",
-            "evaluation.threshold=0.1217",
-        )
-    )
-    assert "10 victims with 1 reconstructions" in page
+    assert "10 victims with 1 reconstructions" in run(tiny(*FEW, *by_identity(tmp_path / "faces")))

@@ -24,6 +24,7 @@ AFTER_SHADOWS = {"shadow_models", "weight_stats", "reconstructor", "min_mse", "r
         ("reconstructor.learning_rate=0.1", {"reconstructor", "min_mse", "roc", "report"}),
         ("shadow_models.training.weight_decay=0.1", AFTER_SHADOWS),
         ("shadow_models.data={name: mnist_digits}", AFTER_SHADOWS),
+        ("evaluation.reconstructor=best", {"min_mse", "roc", "report"}),
         ("evaluation.bootstraps=7", {"roc", "report"}),
         ("shadow_models.source=stream", AFTER_SHADOWS),
         ("shadow_models.test_models=150", {"shadow_models", "min_mse", "roc", "report"}),
