@@ -30,9 +30,8 @@ class PlainReconstructor(nn.Module):
         super().__init__()
         self.classes = classes
         self.convT = nn.ConvTranspose2d(inputs + classes, 4 * width, 4)
-        blocks = [PlainBlock(4 * width, 2 * width), PlainBlock(2 * width, width), PlainBlock(width, width)]
-        if size == 64:
-            blocks.append(PlainBlock(width, width))
+        blocks = [PlainBlock(4 * width, 2 * width), PlainBlock(2 * width, width)]
+        blocks += [PlainBlock(width, width) for _ in range({16: 0, 32: 1, 64: 2}[size])]
         self.model = nn.Sequential(*blocks)
         self.final = nn.Sequential(
             nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh()

@@ -1,5 +1,7 @@
 """Train the reconstructor: from the weights of a shadow model to the images that trained it."""
 
+from pathlib import Path
+
 from pipeline import located
 from pipeline.config import Experiment
 from pipeline.data.settings import content_of
@@ -18,12 +20,19 @@ def settings(experiment: Experiment, shard: str) -> dict:
         "data": (experiment.shadow_models.data or experiment.data).identity(),
         "victims": experiment.data.identity(),
     }
-    if chosen.lpips_weights:
-        path = located(chosen.lpips_weights)
-        if not path.is_file():
-            raise UserError(f"reconstructor.lpips_weights: {path} does not exist; give torchvision's file of weights")
+    if path := lpips_weights(experiment):
         described["lpips_weights"] = content_of(path)
     return described
+
+
+def lpips_weights(experiment: Experiment) -> Path | None:
+    """The file that is named; raises UserError where there is none of that name."""
+    if not (named := experiment.reconstructor.lpips_weights):
+        return None
+    path = located(named)
+    if not path.is_file():
+        raise UserError(f"reconstructor.lpips_weights: {path} does not exist; give torchvision's file of weights")
+    return path
 
 
 def inputs(experiment: Experiment) -> list[str]:
@@ -33,8 +42,7 @@ def inputs(experiment: Experiment) -> list[str]:
 def perceptual(experiment: Experiment, device):
     from pipeline.reconstruction.losses import perceptual_network
 
-    chosen = experiment.reconstructor
-    return perceptual_network(chosen.lpips, device, chosen.lpips_weights and located(chosen.lpips_weights))
+    return perceptual_network(experiment.reconstructor.lpips, device, lpips_weights(experiment))
 
 
 def check(experiment: Experiment) -> None:

@@ -1,5 +1,6 @@
 """The reconstruction loss: ½(MSE + MAE), with LPIPS where it is asked for, and the soft minimum over candidates."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def perceptual_network(name: str, device: torch.device, weights: Path | None = N
     import lpips
 
     try:
-        network = lpips.LPIPS(net=name, verbose=False, pnet_rand=weights is not None)
+        with warnings.catch_warnings(action="ignore"):  # lpips asks torchvision in an old way
+            network = lpips.LPIPS(net=name, verbose=False, pnet_rand=weights is not None)
         if weights:
             published = torch.load(weights, map_location="cpu", weights_only=True)
             # lpips cuts torchvision's `features` into slices and keeps their numbers

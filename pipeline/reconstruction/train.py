@@ -64,6 +64,8 @@ def train_reconstructor(
     when the loss or a weight is not finite; the last good checkpoint stays.
     """
     device, rows = images.device, settings.batch_size // processes.size
+    if settings.batch_size % processes.size:
+        raise UserError(f"reconstructor.batch_size {settings.batch_size} is not divided by {processes.size} processes")
     saved = checkpoint.load(device)
     if saved and saved["processes"] != processes.size:
         raise UserError(

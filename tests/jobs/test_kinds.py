@@ -82,17 +82,13 @@ def part_of(real_data, tmp_path):
     """The first images of a real data set in a file of the test's own: 400 to train on, 200 to be held out."""
 
     def cut(name: str) -> str:
-        if name == "cifar100":
-            with np.load(real_data / "cifar100_part.npz") as file:
-                parts = {f"{split}_images": file[f"{split}_images"] for split in ("train", "test")}
-                parts |= {f"{split}_labels": file[f"{split}_labels"] for split in ("train", "test")}
-        else:
-            sources = {split: load_images(DataSet(name=name), split, real_data) for split in ("train", "test")}
-            parts = {f"{split}_labels": source.labels for split, source in sources.items()}
-            parts |= {f"{s}_images": source.read(np.arange(400)).movedim(1, 3) for s, source in sources.items()}
-        counts = {"train": 400, "test": 200}
-        path = tmp_path / f"{name}_part.npz"
-        np.savez(path, **{key: array[: counts[key.partition("_")[0]]] for key, array in parts.items()})
+        parts = {}
+        for split, count in (("train", 400), ("test", 200)):
+            source = load_images(DataSet(name=name), split, real_data)
+            parts[f"{split}_images"] = source.read(np.arange(count)).movedim(1, 3)
+            parts[f"{split}_labels"] = source.labels[:count]
+        path = tmp_path / f"first_{name}.npz"
+        np.savez(path, **parts)
         return f"{{name: npz, path: {path}, size: 32}}"
 
     return cut
@@ -107,7 +103,7 @@ def test_cifar10_with_a_perceptual_loss(tiny, part_of, tmp_path):
 
 
 def test_out_of_distribution_shadows_of_cifar100_against_victims_of_cifar10(tiny, part_of):
-    data = (f"data={part_of('cifar10')}", f"shadow_models.data={part_of('cifar100')}")
+    data = (f"data={part_of('cifar10')}", f"shadow_models.data={part_of('cifar100_part')}")
     page = run(tiny(*FEW, *data, "shadow_models.source=stream"))
     assert "10 victims with 10 reconstructions" in page
 

@@ -42,6 +42,12 @@ def test_stages_one_by_one(tiny, tmp_path):
         ("shadow_models", ["--set", "shadow_models.test_models=176"], "deal at most 175 models"),
         ("deep_features", ["--set", "data.name=cifar10", "--set", "paths.data=/nowhere"], "looked for /nowhere"),
         ("deep_features", ["--set", "backbone.weights=/nowhere.pth"], "backbone.weights: /nowhere.pth does not exist"),
+        (
+            "reconstructor",
+            ["--set", "reconstructor.lpips=vgg", "--set", "reconstructor.lpips_weights=/nowhere.pth"],
+            "reconstructor.lpips_weights: /nowhere.pth does not exist",
+        ),
+        ("reconstructor", ["--set", "reconstructor.average=1.5"], "reconstructor.average should be less than 1"),
         ("shadow_models", ["--bogus"], "No such option"),
     ],
 )

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import checkpoint
 from pipeline.errors import Failure
+from pipeline.interruption import Interrupted
 from pipeline.shadow.recipe import Recipe
 from pipeline.store import Result, Shards, write_shard
 from stages import stage_named
@@ -50,6 +52,32 @@ def test_a_streamed_training_writes_no_training_models_and_nulls_from_the_stream
     attributes = plan.finished(stage_named("reconstructor")).attributes("conditional")
     assert attributes["precision"] == "float32"
     assert attributes["best_watched_min_mse"] <= attributes["watched_min_mse"]
+
+
+def test_a_streamed_training_stopped_at_any_step_ends_with_the_same_bytes(tiny, monkeypatch):
+    """With every choice that has a state of its own: average, best, scaled losses. Seven models a step of blocks."""
+    choices = (
+        "shadow_models.source=stream",
+        "shadow_models.models_per_seed=2",
+        "reconstructor.batch_size=7",
+        "reconstructor.steps=23",
+        "reconstructor.precision=float16",
+        "reconstructor.average=0.9",
+        "reconstructor.clip_norm=1.0",
+    )
+    whole, parts = Plan(tiny(*choices)), Plan(tiny(*choices, "name=parts"))
+    for plan in (whole, parts):
+        make(plan, "deep_features", "shadow_models", "weight_stats")
+    make(whole, "reconstructor")
+    asked = iter(range(10**6))
+    monkeypatch.setattr(checkpoint, "stop_asked", lambda: "SIGTERM" if next(asked) % 5 == 4 else None)
+    for _ in range(4):
+        with pytest.raises(Interrupted):
+            make(parts, "reconstructor")
+    make(parts, "reconstructor")
+    one, other = (plan.finished(stage_named("reconstructor")).read("conditional") for plan in (whole, parts))
+    assert one.keys() == other.keys()
+    assert all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 
 def test_the_watched_victims_are_others_than_the_scored_ones(tiny):

@@ -1,21 +1,24 @@
 """The training loop: schedules, averages, the best state, resumption to the same bits, and what stops it."""
 
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.plain_reconstructor import PlainReconstructor, plain_step
 from pipeline.checkpoint import Checkpoint
 from pipeline.errors import Failure, UserError
 from pipeline.networks.reconstructor import Reconstructor, initialise
 from pipeline.reconstruction import forward
+from pipeline.reconstruction.batches import ShadowBatches
 from pipeline.reconstruction.board import TensorBoard, check_tensorboard
 from pipeline.reconstruction.forward import compiled
 from pipeline.reconstruction.precision import autocast, resolved
 from pipeline.reconstruction.settings import Reconstructor as Settings
 from pipeline.reconstruction.train import class_labels, learning_rate
-from tests.pipeline.reconstruction.conftest import CPU, scores, train
+from tests.pipeline.reconstruction.conftest import CPU, scores, source_of, train
 
 
 def test_schedules():
@@ -41,6 +44,26 @@ def test_training_lowers_the_loss(shards, tmp_path, mode):
     history = train(shards, tmp_path, steps=60, mode=mode).history
     assert history["step"][-1] == 60
     assert history["loss"][-1] < 0.9 * history["loss"][0]
+
+
+@pytest.mark.parametrize("mode", ["conditional", "unconditional"])
+def test_the_loss_curve_is_that_of_the_published_loop(shards, tmp_path, mode):
+    """Step by step from the same weights on the same batches; rounding is all that differs."""
+    steps, labels = 20, class_labels(4 if mode == "conditional" else 0, 8, ("class", 0), 0, CPU)
+    ours = train(shards, tmp_path, steps=steps, mode=mode, schedule="constant", validate_every=1).history["loss"]
+    images = torch.randint(0, 256, (30, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    start = Reconstructor(6, 1, 16, 2, classes=4 if mode == "conditional" else 0)
+    initialise(start, torch.Generator().manual_seed(2))
+    plain = PlainReconstructor(6, 1, 16, 2, start.classes)
+    plain.load_state_dict(start.state_dict())
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2)
+    stream = ShadowBatches(source_of(shards), 8, ("batches",), CPU).from_step(0)
+    losses = []
+    for weights, indices in islice(stream, steps):
+        label = next(labels)
+        chosen = indices if label is None else indices[torch.arange(8), label][:, None]
+        losses.append(plain_step(plain, optimizer, weights, label, images[chosen] / 127.5 - 1).item())
+    np.testing.assert_allclose(ours, losses, rtol=2e-3)
 
 
 CHOICES = [
