@@ -44,7 +44,7 @@ def walk_back(
     for convolution in reversed(network.convolutions):
         if not len(going):
             break
-        known = _known(convolution, gradient, going, value, arriving, precision)
+        known = known_at(convolution, gradient, going, value, arriving, precision)
         value, reports = layer_input(convolution, known)
         for n, line in zip(going.tolist(), reports, strict=True):
             lines[n].append(line)
@@ -63,7 +63,7 @@ def unread(network: Chain) -> str | None:
     return f"{first.name}: not recoverable: {missed} pixels of the image are never read" if missed else None
 
 
-def _known(
+def known_at(
     convolution: Convolution, gradient: Gradient, going: Tensor, value: Tensor, arriving: Tensor, precision: Tensor
 ) -> Known:
     """What is known at a convolution, from its output `value` and the loss gradient there, `arriving`.

@@ -10,6 +10,7 @@ from pipeline.errors import UserError
 from pipeline.gradient_inversion.analytic import LayerInput, walk_back
 from pipeline.gradient_inversion.certificate import certify
 from pipeline.gradient_inversion.convolution_input import convolution_input
+from pipeline.gradient_inversion.feature_scale import sharpen
 from pipeline.gradient_inversion.fully_connected import Features, features_of_single_images
 from pipeline.gradient_inversion.layers import Chain
 from pipeline.gradient_inversion.minibatch import features_of_batches
@@ -80,7 +81,7 @@ def attack(
     precision = exposure.precision(gradient)
     exact = {name: part.double() for name, part in gradient.items()}
     if batch_size == 1:
-        candidates = features_of_single_images(network, exact)
+        candidates = [sharpen(network, exact, each, precision) for each in features_of_single_images(network, exact)]
     else:
         candidates = [features_of_batches(network, exact, batch_size, precision)]
     outcomes = [_follow(network, exact, features, labels, precision, exposure, layer_input) for features in candidates]
@@ -103,6 +104,7 @@ class _Outcome:
     labels: Tensor
     residual: Tensor
     reports: list[Recoverability]
+    saturated: frozenset[int]
 
 
 def _follow(
@@ -116,7 +118,7 @@ def _follow(
 ) -> _Outcome:
     images, reports = walk_back(network, gradient, features, precision, layer_input)
     residual, labels = certify(network, gradient, images, labels, exposure)
-    return _Outcome(images, labels, residual, reports)
+    return _Outcome(images, labels, residual, reports, features.saturated)
 
 
 def _choose(
@@ -130,7 +132,9 @@ def _choose(
         within = (low - slack <= o.estimate[n].min() and o.estimate[n].max() <= high + slack for o in certified)
         certified = [outcome for outcome, fits in zip(certified, within, strict=True) if fits]
         certified = sorted(certified, key=lambda outcome: -outcome.estimate[n].norm())[:1]
-    best = min(certified or outcomes, key=lambda outcome: outcome.residual[n])
+    # where nothing is certified, a candidate that could not be checked tells more than one that failed the check
+    unchecked = [outcome for outcome in outcomes if n in outcome.saturated]
+    best = min(certified or unchecked or outcomes, key=lambda outcome: outcome.residual[n])
     report = best.reports[n]
     if len(certified) > 1:
         report = replace(report, refusal=f"{len(certified)} different images explain the gradient equally")

@@ -20,7 +20,9 @@ class Features:
     gradient: Tensor
     """(N, B, D) ∂ℓ/∂value."""
     refusals: tuple[str | None, ...]
-    """Per gradient, why its features are NaN."""
+    """Per gradient, why its features are NaN, or not to be followed."""
+    saturated: frozenset[int] = frozenset()
+    """The gradients whose features are refused for a loss derivative that has lost its digits."""
 
 
 def features_of_single_images(network: Chain, gradient: Gradient) -> list[Features]:

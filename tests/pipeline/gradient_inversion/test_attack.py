@@ -77,6 +77,23 @@ class TestBiasFree:
         only = {name: part[n : n + 1] for name, part in gradient.items()}
         assert "2 different images explain the gradient" in attack(network, only).refusals[0]
 
+    @pytest.mark.parametrize("logit", [13.0, 25.0])
+    def test_a_rightly_classified_image_is_exact_or_told_to_be_saturated(self, logit, synthetic, exposed):
+        """∂ℓ/∂logit = 2e-6 comes with ten digits, 1e-11 with five; tanh units magnify what is lost."""
+        images, labels = synthetic(1, (1, 32, 32))
+        network, _ = exposed("rgap_cnn6", images, labels, activation="tanh")
+        head = network.module[-1]
+        with torch.no_grad():
+            head.weight.mul_(logit / network.module(images))
+        network = read_network(network.module, (1, 32, 32))
+        gradient = gradients_of_steps(network.module, images[:, None], torch.ones(1, 1, dtype=torch.long))
+        found = attack(network, gradient, pixel_range=(0, 1))
+        if logit > 20:
+            assert "saturated" in found.refusals[0]
+        else:
+            assert found.refusals == (None,)
+            assert mean_squared_error(found.images[:, 0], images).max() < 1e-20
+
     def test_many_logits_without_bias(self, synthetic):
         images, labels = synthetic(2, (3, 12, 12))
         module = nn.Sequential(
