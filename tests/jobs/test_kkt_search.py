@@ -23,11 +23,11 @@ from tests.jobs.test_jobs import processes_of
 SEARCH = (
     "kkt.victim.network={hidden: [60, 60]}",
     "kkt.attack.candidates=24",
-    "kkt.attack.iterations=2000",
+    "kkt.attack.iterations=600",
     "kkt.attack.stack=4",
     "kkt.search.trials=32",
     "kkt.search.ranges={learning_rate: {log_uniform: [0.001, 0.1]}, relu_sharpness: {uniform: [10, 500]}}",
-    "kkt.search.halve_at=[500]",
+    "kkt.search.halve_at=[200]",
 )
 STAGES = ("kkt_victim", "kkt_attack")
 
@@ -61,7 +61,7 @@ def test_killed_and_resumed_on_dask_it_is_the_search_of_one_process(search):
 
     subprocess.run(command("kkt_victim"), cwd=ROOT, capture_output=True, check=True)
     chance = random.Random(2)
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             command("kkt_attack"),
             cwd=ROOT,
@@ -69,7 +69,7 @@ def test_killed_and_resumed_on_dask_it_is_the_search_of_one_process(search):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(chance.uniform(4, 9))
+        time.sleep(chance.uniform(3, 6))
         for member in processes_of(process.pid):
             os.kill(member, signal.SIGKILL)
         process.wait()
