@@ -1,7 +1,6 @@
 """A search as jobs: 32 trials on Dask, killed and resumed, to the bits of one process."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -47,33 +46,29 @@ def contents(experiment) -> dict[str, bytes]:
     }
 
 
+def inline(experiment, stage) -> None:
+    plan = Plan(experiment)
+    with InlineExecutor() as executor:
+        carry_through(plan, unfinished(plan, stage), executor, "cpu", Display(Console(quiet=True)))
+
+
 def test_killed_and_resumed_on_dask_it_is_the_search_of_one_process(search):
     whole, torn = search("whole"), search("torn")
-    plan = Plan(whole)
-    with InlineExecutor() as executor:
-        for stage in STAGES:
-            carry_through(plan, unfinished(plan, stage), executor, "cpu", Display(Console(quiet=True)))
-
+    inline(whole, "kkt_victim")
+    inline(whole, "kkt_attack")
+    inline(torn, "kkt_victim")
     sets = [part for override in torn.overrides for part in ("--set", override)]
-
-    def command(stage):
-        return [sys.executable, "-m", "jobs", "run", "kkt_red_blue", *sets, "--executor", "dask", "--only", stage]
-
-    subprocess.run(command("kkt_victim"), cwd=ROOT, capture_output=True, check=True)
-    chance = random.Random(2)
-    for _ in range(2):
-        process = subprocess.Popen(
-            command("kkt_attack"),
-            cwd=ROOT,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(chance.uniform(3, 6))
-        for member in processes_of(process.pid):
-            os.kill(member, signal.SIGKILL)
-        process.wait()
-    done = subprocess.run(command("kkt_attack"), cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "jobs", "run", "kkt_red_blue", *sets, "--executor", "dask", "--only", "kkt_attack"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    attack, plan = stage_named("kkt_attack"), Plan(torn)
+    while process.poll() is None and not plan.path(attack, "trials-00000").exists():
+        time.sleep(0.2)
+    for member in processes_of(process.pid):
+        os.kill(member, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert contents(torn) == contents(whole)
-    assert len(stage_named("kkt_attack").shards(whole)) == 8
+    assert len(attack.shards(whole)) == 8
