@@ -13,6 +13,9 @@ from torch import Tensor
 from pipeline.kkt.activations import ACTIVATIONS, with_surrogate_slope
 from pipeline.kkt.networks import Victim
 
+SMALL_GRAM = 200
+"""Rows below which a product by quarters costs more than the quarter it saves."""
+
 Coefficients = Callable[[Tensor], Tensor]
 """Logits (T, m, K) → coefficients (T, m, K); the logits are constants to it."""
 
@@ -109,7 +112,7 @@ def _triple_products(inputs: Tensor, derivative: Tensor, *, ones: bool) -> tuple
     """
     count, a, b = inputs.shape[1], inputs.shape[2], derivative.shape[2]
     if gram_is_shorter(count, a, b):
-        of_inputs, of_derivative = inputs @ inputs.mT, derivative @ derivative.mT
+        of_inputs, of_derivative = _gram(inputs), _gram(derivative)
         if ones:
             of_inputs += 1
         return _inner(of_inputs, of_derivative), of_inputs @ derivative, of_derivative @ inputs
@@ -119,6 +122,16 @@ def _triple_products(inputs: Tensor, derivative: Tensor, *, ones: bool) -> tuple
         total = derivative.sum(1, keepdim=True)
         squared, towards_derivative = squared + _inner(total, total), towards_derivative.add_(total)
     return squared, towards_derivative, derivative @ product
+
+
+def _gram(values: Tensor) -> Tensor:
+    """AAᵀ (T, m, m) of A (T, m, a); large ones by quarters, of which the one above the diagonal is that below it."""
+    count = values.shape[1]
+    if count < 2 * SMALL_GRAM:
+        return values @ values.mT
+    first, second = values.split([count // 2, count - count // 2], 1)
+    across = second @ first.mT
+    return torch.cat([torch.cat([_gram(first), across.mT], 2), torch.cat([across, _gram(second)], 2)], 1)
 
 
 def gram_is_shorter(count: int, inputs: int, outputs: int) -> bool:

@@ -89,6 +89,12 @@ def test_closed_form_equals_autograd(victim, monkeypatch, hidden, kind, gram, dt
         assert relative(ours, torch.stack(theirs)) <= tolerance
 
 
+def test_a_gram_matrix_by_quarters_is_the_gram_matrix(monkeypatch):
+    monkeypatch.setattr(stationarity, "SMALL_GRAM", 2)
+    values = torch.randn(2, 13, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.allclose(stationarity._gram(values), values @ values.mT, atol=1e-14)
+
+
 @pytest.mark.parametrize("kind", ["binary", "full"])
 def test_the_autograd_path_equals_plain_autograd(victim, kind):
     outputs = 3 if kind == "full" else 1
