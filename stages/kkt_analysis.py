@@ -83,10 +83,13 @@ def run(work: Work) -> Result:
         arrays |= {f"{source}/{name}": values for name, values in found.named().items()}
         work.progress(position + 1, len(pools) + 1, source)
     dealt = deal(problem.labels, rest.labels, asked.analysis.decoys, generator("decoys"))
-    for source, (pool, offset) in pools.items() if dealt is not None else ():
-        found = identified(arrays[f"{source}/{how.identify_by}"], dealt, rest, how, pool, offset)
-        arrays |= {f"{source}/identified": found.identified, f"{source}/stand_in_identified": found.stand_in_identified}
-        work.progress(len(pools), len(pools) + 1, f"identification by {source}")
+    if dealt is not None:
+        strangers = rest.read(dealt.flatten()).to(images)
+        for source, (pool, offset) in pools.items():
+            found = identified(arrays[f"{source}/{how.identify_by}"], strangers, how, pool, offset)
+            names = {"identified": found.identified, "stand_in_identified": found.stand_in_identified}
+            arrays |= {f"{source}/{name}": values for name, values in names.items()}
+            work.progress(len(pools), len(pools) + 1, f"identification by {source}")
     arrays |= judged_picks(judged, images, held_out, how, asked.analysis.duplicate_distance, generator("picks"))
     if asked.attack_loss != "naive":
         arrays["oracle"] = oracle_losses(network, problem, judged, asked.attack_loss)
@@ -111,6 +114,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=8.0, seconds_per_shard=120.0),
     run=run,
     check=check,
+    version=2,
 )
 
 if __name__ == "__main__":

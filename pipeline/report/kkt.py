@@ -31,7 +31,8 @@ IDENTIFICATION_TEXT = (
     " A training image is identified when its match has a higher {score} than those of all its decoys, unlearnt images "
     "of its class: were it unlearnt itself, that would happen by chance. Given the candidates these events are "
     "independent, since no two images share a decoy, and intervals are Clopper and Pearson's, 95 %. Unlearnt stand-ins "
-    "for the training images went through the same."
+    "for the training images went through the same. The mean image is the training images' own and added to every "
+    "candidate, so what it identifies is no attack's merit."
 )
 
 
@@ -99,44 +100,34 @@ def hits_table(found: Findings) -> Table:
     for source in found.sources:
         score = found.arrays[f"{source}/{found.score}"]
         middle, top = np.nanmedian(score), np.nanmax(score)
-        rows.append(
-            [SOURCES[source], pool_sizes[source], *counts(found, source).values(), f"{middle:.3f}", f"{top:.3f}"]
-        )
+        ends = f"{middle:.2f}, {top:.2f}"
+        rows.append([SOURCES[source], pool_sizes[source], *counts(found, source).values(), ends])
     nulls = [list(counts(found, source).values()) for source in NULLS]
     margin = np.array(list(counts(found, "attack").values())) - np.max(nulls, axis=0)
-    rows.append(["attack − best null", "", *(f"{value:+d}" for value in margin), "", ""])
-    title = TITLES[found.score]
-    return Table(["candidates from", "candidates", *rules, f"median {title}", f"best {title}"], rows, "kkt_hits")
+    rows.append(["attack − best null", "", *(f"{value:+d}" for value in margin), ""])
+    columns = ["candidates from", "pool", *rules, f"median, best {TITLES[found.score]}"]
+    return Table(columns, rows, "kkt_hits")
 
 
 def rate_text(rate: Rate) -> str:
     return f"{rate.value:.3f} ({rate.low:.3f} … {rate.high:.3f})"
 
 
-def identification_row(name: str, found: Identification) -> list[object]:
-    own, stand_ins = Rate.of(found.identified), Rate.of(found.stand_in_identified)
-    verdict = "yes" if found.above_chance else "no"
-    identified = f"{own.count} of {own.total}"
-    return [name, identified, rate_text(own), f"{found.chance:.3f}", rate_text(stand_ins), verdict]
-
-
-IDENTIFICATION_COLUMNS = (
-    "candidates from",
-    "identified",
-    "rate",
-    "chance",
-    "rate of unlearnt stand-ins",
-    "above chance",
-)
-
-
 def identification_table(found: Findings) -> Table | None:
-    rows = [
-        identification_row(SOURCES[source], identification)
-        for source in found.sources
-        if (identification := found.identification(source))
-    ]
-    return Table(IDENTIFICATION_COLUMNS, rows, "kkt_identification") if rows else None
+    """Who is identified from the attack's candidates, the baseline's and the nulls'; None where nobody has decoys."""
+    of = {source: one for source in found.sources if (one := found.identification(source))}
+    nulls = [of[source] for source in NULLS if source in of]
+    rows = []
+    for source, one in of.items():
+        own, stand_ins = Rate.of(one.identified), Rate.of(one.stand_in_identified)
+        verdicts = [
+            "yes" if one.is_above() else "no",
+            "" if source in NULLS else "yes" if one.is_above(nulls) else "no",
+        ]
+        identified = f"{own.count} of {own.total}"
+        rows.append([SOURCES[source], identified, rate_text(own), f"{one.chance:.3f}", rate_text(stand_ins), *verdicts])
+    columns = ["candidates from", "identified", "rate", "chance", "rate of stand-ins", "above chance", "above nulls"]
+    return Table(columns, rows, "kkt_identification") if rows else None
 
 
 def classes_table(found: Findings) -> Table:
@@ -263,10 +254,9 @@ def curves(found: Findings, attack: Shards) -> Figure:
             losses.append(one)
             counts_in.append(number in judged)
             number += 1
-    caption = (
-        "Stationarity loss of every trial. The dashed line is where the true data end with the best multipliers: lower "
-        "is not better."
-    )
+    caption = "Leading term of every trial's loss."
+    if oracle(found):
+        caption += " The dashed line is where the true data end with the best multipliers: lower is not better."
     return Figure(kkt_figures.loss_curves(iterations, losses, counts_in, oracle(found)), caption)
 
 
@@ -285,11 +275,13 @@ def answer(found: Findings) -> str:
     told = []
     if identification := found.identification("attack"):
         rate = Rate.of(identification.identified)
+        nulls = [null for source in NULLS if (null := found.identification(source))]
+        best_null = max(Rate.of(null.identified).count for null in nulls)
         told.append(
             f"{rate.count} of {rate.total} training images identified among {identification.decoys} unlearnt ones of "
             f"their class each ({100 * rate.value:.0f} %, interval {100 * rate.low:.0f} … {100 * rate.high:.0f} %; "
-            f"chance {100 * identification.chance:.0f} %), which is {'' if identification.above_chance else 'not '}"
-            "above chance"
+            f"chance {100 * identification.chance:.0f} %), {'' if identification.is_above() else 'not '}above chance "
+            f"and {'' if identification.is_above(nulls) else 'not '}above the best null ({best_null} of {rate.total})"
         )
     if not found.structured:
         told += [f"class {label} met within {error}" for label, error in classes_table(found).rows]
@@ -319,7 +311,7 @@ def chapter(found: Findings, attack: Shards, shown: int) -> Chapter:
         figures.append(picks_sheet(found, shown))
     else:
         tables.append(classes_table(found))
-    tables.append(loss_table(found))
+    tables += [loss_table(found)] if "oracle" in found.arrays else []
     trials = trials_table(found)
     (tables if len(trials.rows) <= MOST_TRIALS_SHOWN else beside).append(trials)
     figures.append(curves(found, attack))

@@ -54,7 +54,7 @@ def loss_curves(
         axes.plot(steps, values, color=H0_COLOUR if counts else H1_COLOUR, linewidth=0.9, alpha=0.7)
     for sharpness, value in oracle.items():
         axes.axhline(value, color=MARK_COLOUR, linestyle="--", linewidth=1, label=f"true data, α = {sharpness:g}")
-    axes.set(xlabel="iteration", ylabel="stationarity loss")
+    axes.set(xlabel="iteration", ylabel="loss")
     if oracle:
         axes.legend()
     return png(figure)

@@ -109,6 +109,15 @@ def test_a_toy_of_the_plane_is_judged_by_distance_and_drawn(tmp_path):
     assert "identified" not in page
 
 
+def test_an_attack_without_multipliers_has_no_oracle(tmp_path):
+    naive = plan_of(SMALL, tmp_path, "kkt.attack.loss=naive", "kkt.search.trials=1", "kkt.attack.stack=1")
+    make_all(naive)
+    found = analysis(naive)
+    assert "oracle" not in found
+    assert "picks/multiplier/score" not in found
+    assert not (naive.experiment.run_directory / "report" / "kkt_losses.csv").exists()
+
+
 def test_more_decoys_than_there_are_unseen_images_is_refused_before_work_starts(tmp_path):
     many = plan_of(SMALL, tmp_path, "kkt.analysis.decoys=5000").experiment
     with pytest.raises(UserError, match=r"kkt.analysis.decoys is 5000"):

@@ -5,10 +5,11 @@ the same split, that the victim did not learn, each matched with the same candid
 unlearnt itself, that would happen with probability 1/(k + 1), whatever the candidates and however easy images of its
 class are. Every image has decoys of its own, so given the candidates these events are independent and their number
 binomial: Clopper and Pearson's interval holds exactly. As a check, one more unlearnt image stands in for each training
-image, before the same decoys; candidates that owe nothing to the victim are another.
+image, before the same decoys; candidates that owe nothing to the victim are another. (The mean image is one that owes
+something to the training images, being their mean: of few images it identifies more than chance.)
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,11 +52,10 @@ class Identification:
     def chance(self) -> float:
         return 1 / (self.decoys + 1)
 
-    @property
-    def above_chance(self) -> bool:
-        """Whether the rate's interval lies above 1/(k + 1) and above the rate of the stand-ins."""
-        null = max(self.chance, Rate.of(self.stand_in_identified).value)
-        return Rate.of(self.identified).low > null
+    def is_above(self, nulls: Sequence["Identification"] = ()) -> bool:
+        """Whether the rate's interval lies above 1/(k + 1), the rate of the stand-ins, and the rates of the nulls."""
+        others = [Rate.of(self.stand_in_identified), *(Rate.of(null.identified) for null in nulls)]
+        return Rate.of(self.identified).low > max(self.chance, *(rate.value for rate in others))
 
 
 def decoys_available(labels: Tensor, unlearnt_labels: Tensor) -> int:
@@ -88,11 +88,10 @@ def deal(labels: Tensor, unlearnt_labels: Tensor, decoys: int | None, generator:
     return dealt
 
 
-def identify(scores: Tensor, dealt: Tensor, score_unlearnt: Callable[[Tensor], Tensor]) -> Identification:
-    """`scores` (n,) of the training images' matches; `score_unlearnt` takes indices (b,) to scores of theirs (b,).
+def identify(scores: Tensor, others: Tensor) -> Identification:
+    """`scores` (n,) of the training images' matches, and of those of their stand-in and k decoys (n, 1 + k).
 
     Higher is better; of equals none is identified.
     """
-    unlearnt = score_unlearnt(dealt.flatten()).view(dealt.shape).to(scores)
-    best_decoy = unlearnt[:, 1:].amax(1)
-    return Identification(scores > best_decoy, unlearnt[:, 0] > best_decoy, dealt.shape[1] - 1)
+    best_decoy = others[:, 1:].amax(1)
+    return Identification(scores > best_decoy, others[:, 0] > best_decoy, others.shape[1] - 1)

@@ -11,9 +11,9 @@ from pipeline.kkt.analysis.picks import agreement, first_distinct, rankings
 from pipeline.kkt.analysis.scores import pair_scores, to_pixels
 from pipeline.kkt.analysis.trials import Trials
 from pipeline.kkt.networks import Victim
-from pipeline.kkt.problems import Problem, Unlearnt
+from pipeline.kkt.problems import Problem
 
-BLOCK = 1024
+BLOCK = 4096
 SHOWN_PICKS = 60
 PLANE_SIDE, PLANE_MARGIN = 160, 0.15
 
@@ -29,16 +29,12 @@ def measured(trials: Trials, images: Tensor, how: Matching) -> dict[str, Tensor]
     return {"loss": sum(trials.terms.values()), **trials.terms, "agreement": agrees, "hits": torch.tensor(counts)}
 
 
-def identified(
-    scores: Tensor, dealt: Tensor, unlearnt: Unlearnt, how: Matching, pool: Tensor, offset: Tensor
-) -> Identification:
-    """identification.identify with the score that `how` names; unlearnt images are read and matched in blocks."""
-
-    def score_unlearnt(places: Tensor) -> Tensor:
-        blocks = (unlearnt.read(block).to(pool) for block in places.split(BLOCK))
-        return torch.cat([match(block, pool, how, offset).scores[how.identify_by] for block in blocks])
-
-    return identify(scores, dealt, score_unlearnt)
+def identified(scores: Tensor, strangers: Tensor, how: Matching, pool: Tensor, offset: Tensor) -> Identification:
+    """identification.identify by the score that `how` names; `strangers` (n·(1 + k), C, H, W) are the unlearnt images
+    dealt to each training image, matched with the same pool in blocks.
+    """
+    blocks = [match(block, pool, how, offset).scores[how.identify_by] for block in strangers.split(BLOCK)]
+    return identify(scores, torch.cat(blocks).view(len(scores), -1))
 
 
 def judged_picks(

@@ -38,10 +38,11 @@ def normalised(images: Tensor) -> Tensor:
     return torch.where(contrast, centred / torch.where(contrast, deviation, 1), 0)
 
 
-def _prepared(images: Tensor, metric: Metric) -> Tensor:
+def features(images: Tensor, metric: Metric) -> Tensor:
+    """(n, D): what ncc, ncc_half and l2 take mean squared differences of."""
     if metric == "ncc_half":
         images = half_scale(images)
-    return normalised(images) if metric in ("ncc", "ncc_half") else images
+    return (normalised(images) if metric in ("ncc", "ncc_half") else images).flatten(1)
 
 
 def _mean_squared_distances(images: Tensor, candidates: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ def distances(images: Tensor, candidates: Tensor, metric: Metric) -> Tensor:
     if metric == "ssim":
         block = max(1, BLOCK_NUMBERS // (8 * candidates.numel()))
         return torch.cat([(1 - ssim(part[:, None], candidates[None])) / 2 for part in images.split(block)])
-    return _mean_squared_distances(*(_prepared(part, metric).flatten(1) for part in (images, candidates)))
+    return _mean_squared_distances(features(images, metric), features(candidates, metric))
 
 
 def nearest(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pipeline.kkt.analysis.neighbours import distances, nearest
+from pipeline.kkt.analysis.neighbours import features, nearest
 from pipeline.kkt.analysis.settings import Metric
 from pipeline.kkt.analysis.trials import Trials
 
@@ -35,10 +35,13 @@ def rankings(trials: Trials, metric: Metric, generator: torch.Generator) -> dict
 
 def first_distinct(order: Tensor, pool: Tensor, metric: Metric, distance: float, count: int) -> Tensor:
     """(≤ count,) of the indices `order`: one after the other, but for those nearer than `distance` to one taken."""
-    taken: list[int] = []
+    seen = features(pool, metric)
+    shown, taken = seen.new_empty(count, seen.shape[1]), []
     for place in order.tolist():
         if len(taken) == count:
             break
-        if not taken or distances(pool[place, None], pool[taken], metric).min() >= distance:
+        apart = (shown[: len(taken)] - seen[place]).square().mean(1)
+        if (apart >= distance).all():
+            shown[len(taken)] = seen[place]
             taken.append(place)
     return torch.tensor(taken, device=pool.device)

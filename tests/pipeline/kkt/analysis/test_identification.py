@@ -19,18 +19,17 @@ def test_chance_identifies_one_in_k_plus_one_whatever_the_candidates():
     dealt = deal(labels, unlearnt, 9, generator)
     ease = torch.randn(60_000, generator=generator).exp() + 5 * unlearnt
     own = torch.randn(6000, generator=generator).exp() + 5 * labels
-    found = identify(own, dealt, lambda indices: ease[indices])
+    found = identify(own, ease[dealt])
     low, high = binom.ppf([0.0005, 0.9995], 6000, 0.1)
     assert found.chance == 0.1
     assert low <= int(found.identified.sum()) <= high
     assert low <= int(found.stand_in_identified.sum()) <= high
-    assert not found.above_chance
+    assert not found.is_above()
 
 
 def test_only_who_beats_every_decoy_is_identified():
-    dealt = torch.tensor([[0, 1, 2], [3, 4, 5], [6, 7, 8]])
-    unseen = torch.tensor([9.0, 1, 2, 0, 3, 5, 0, 4, 4])
-    found = identify(torch.tensor([2.5, 4.0, 4.0]), dealt, lambda indices: unseen[indices])
+    others = torch.tensor([[9.0, 1, 2], [0, 3, 5], [0, 4, 4]])
+    found = identify(torch.tensor([2.5, 4.0, 4.0]), others)
     assert found.identified.tolist() == [True, False, False]
     assert found.stand_in_identified.tolist() == [True, False, False]
     assert found.decoys == 2
@@ -58,8 +57,10 @@ def test_the_interval_is_clopper_and_pearsons():
     assert rate.high == pytest.approx(beta.ppf(0.975, 8, 13))
 
 
-def test_above_chance_needs_an_interval_above_chance_and_above_the_stand_ins():
+def test_above_means_an_interval_above_chance_the_stand_ins_and_every_null():
     few, many = torch.arange(100) < 3, torch.arange(100) < 30
-    assert Identification(many, few, 19).above_chance
-    assert not Identification(many, many, 19).above_chance
-    assert not Identification(torch.arange(100) < 8, few, 19).above_chance
+    found, null = Identification(many, few, 19), Identification(torch.arange(100) < 25, few, 19)
+    assert found.is_above()
+    assert not found.is_above([null])
+    assert not Identification(many, many, 19).is_above()
+    assert not Identification(torch.arange(100) < 8, few, 19).is_above()
