@@ -15,7 +15,7 @@ from jobs.failures import read_failure
 from jobs.lock import lock
 from jobs.run import Executor, carry_through, check, unfinished
 from jobs.scan import StageState, scan
-from jobs.status import in_queue, inversions_table, next_step, rates_table, status_table
+from jobs.status import in_queue, inversions_table, kkt_table, next_step, rates_table, status_table
 from jobs.submission import Chain
 from pipeline.config import Experiment, load, load_all
 from pipeline.errors import Failure, UserError
@@ -271,6 +271,8 @@ def tell_results(plans: Sequence[Plan]) -> None:
         console.print(rates_table(reconstructions))
     if inversions := [plan for plan in plans if plan.experiment.gradient_inversion]:
         console.print(inversions_table(inversions))
+    if attacks := [plan for plan in plans if plan.experiment.kkt and plan.experiment.kkt.attack]:
+        console.print(kkt_table(attacks))
 
 
 @jobs.command(help="Results of finished experiments, or of all points of a grid, side by side.")

@@ -150,3 +150,14 @@ def inversions_table(plans: Sequence[Plan]) -> Table:
         for attack, outcome in outcomes(shards, plan.experiment.gradient_inversion.attacks).items():
             table.add_row(plan.experiment.title, *map(str, summary_row(attack, *outcome)))
     return table
+
+
+def kkt_table(plans: Sequence[Plan]) -> Table:
+    """What attacks on trained weights recovered, of finished experiments, a sentence for each."""
+    from pipeline.report.kkt import answer, findings
+
+    table = Table("experiment", "KKT reconstruction", box=None, pad_edge=False, header_style="bold")
+    for plan in plans:
+        shards = {name: plan.finished(stage_named(name)) for name in ("kkt_victim", "kkt_analysis")}
+        table.add_row(plan.experiment.title, answer(findings(shards)))
+    return table
