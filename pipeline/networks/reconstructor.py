@@ -64,7 +64,7 @@ class Reconstructor(nn.Module):
             z = torch.cat([z, functional.one_hot(label, self.classes).to(z)], 1)
         # on a 1×1 input the transposed convolution is a matrix product
         x = (z @ self.convT.weight.flatten(1)).unflatten(1, (-1, 4, 4)) + self.convT.bias[:, None, None]
-        features = self.final[:-1](self.model(x))
+        features = self.final[:-1](self.model(x.contiguous(memory_format=torch.channels_last)))
         return torch.tanh(features.float())
 
 
