@@ -10,6 +10,7 @@ from rich.console import Console
 
 from jobs import queue
 from jobs.cluster import Cluster, load_cluster
+from jobs.compare import comparison, write_comparison
 from jobs.display import Display
 from jobs.failures import read_failure
 from jobs.lock import lock
@@ -277,9 +278,17 @@ def tell_results(plans: Sequence[Plan]) -> None:
 
 @jobs.command(help="Results of finished experiments, or of all points of a grid, side by side.")
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG ...")
+@click.option("--along", metavar="KEY", help="Draw the curve along this key, where the experiments differ in several.")
 @set_option
-def compare(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    tell_results([plan for config in configs for plan in plans_of(config, overrides)])
+def compare(configs: tuple[str, ...], along: str | None, overrides: tuple[str, ...]) -> None:
+    plans = [plan for config in configs for plan in plans_of(config, overrides)]
+    tell_results(plans)
+    reconstructions = [plan for plan in plans if plan.experiment.reconstructor]
+    if along and not reconstructions:
+        raise UserError(f"--along {along}: none of these experiments has a reconstructor, whose rates make the curve")
+    if len(reconstructions) > 1 or along:
+        for line in write_comparison(reconstructions, comparison(reconstructions), along):
+            console.print(line, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from rich.table import Table
 
 from jobs import queue
+from jobs.compare import comparison
 from jobs.failures import FailureRecord, failure_file, gate_failure_file, read_record
 from jobs.scan import StageState
 from jobs.submission import file_of, latest_chain, read_submission
@@ -116,25 +117,16 @@ def last_failure(experiment: Experiment, states: Sequence[StageState]) -> Failur
 
 def rates_table(plans: Sequence[Plan]) -> Table:
     """The rates of finished experiments side by side, pooled over classes; raises Failure where one is not finished."""
+    told = comparison(plans)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("experiment", "mode", "AUC", "TPR at FPR …", "TPR at threshold", "FPR at threshold"):
-        table.add_column(column)
-    from pipeline.report.reconstructor import interval
-
-    for plan in plans:
-        stage = stage_named("roc")
-        shards = plan.finished(stage)
-        for mode in shards.names:
-            roc = shards.read(mode)
-            at = zip(roc["false_positive_rates"], roc["tpr"][0], roc["tpr_bound"][0], strict=True)
-            table.add_row(
-                plan.experiment.title,
-                mode,
-                interval(roc["auc"][0]),
-                "\n".join(f"{100 * rate:>5g} %: {interval(triple, bound)}" for rate, triple, bound in at),
-                interval(roc["threshold_tpr"][0]),
-                interval(roc["threshold_fpr"][0]),
-            )
+    at = [place for place, column in enumerate(told.columns) if column.startswith("TPR at FPR")]
+    apart = [place for place in range(len(told.columns)) if place not in at]
+    shown = [*apart[:-2], *at[:1], *apart[-2:]]
+    for place in shown:
+        table.add_column("TPR at FPR …" if place in at else told.columns[place])
+    for row in told.rows:
+        targets = "\n".join(f"{told.columns[place].removeprefix('TPR at FPR '):>6}: {row[place]}" for place in at)
+        table.add_row(*(targets if place in at else str(row[place]) for place in shown))
     return table
 
 

@@ -128,8 +128,11 @@ def h1_from_correlation(correlation: Tensor, draws: int, generator: torch.Genera
     """
     correlation.diagonal().add_(RIDGE)
     factor = torch.linalg.cholesky(correlation, out=correlation)
-    noise = torch.randn(draws, len(factor), generator=generator, dtype=torch.float64, device=factor.device)
-    return (noise @ factor.mT).float()
+    drawn = torch.empty(draws, len(factor), device=factor.device)
+    for rows in drawn.split(ROWS):
+        noise = torch.randn(rows.shape, generator=generator, dtype=torch.float64, device=factor.device)
+        rows.copy_(noise @ factor.mT)
+    return drawn
 
 
 def h1_from_weights(

@@ -9,58 +9,119 @@ from stages.stage import Resources, Stage, Work
 
 def settings(experiment: Experiment, shard: str) -> dict:
     judged = experiment.evaluation
-    return {"seed": experiment.seed, "null_weights": judged.null_weights, "reconstructor": judged.reconstructor}
+    return {
+        "seed": experiment.seed,
+        "nulls": judged.nulls,
+        "draws": judged.null_draws,
+        "lpips": judged.lpips,
+        "reconstructor": judged.reconstructor,
+    }
 
 
 def inputs(experiment: Experiment) -> list[str]:
-    null = seeds.inputs(experiment) if experiment.evaluation.null_weights == "shards" else []
-    return [f"shadow_models/{seeds.VICTIMS}", *null, "weight_stats", "reconstructor"]
+    own = [f"deep_features/{seeds.features_of(experiment, seeds.VICTIMS)}", f"shadow_models/{seeds.VICTIMS}"]
+    null = seeds.inputs(experiment) if "shards" in experiment.evaluation.nulls else []
+    return [*own, *null, "weight_stats", "reconstructor"]
+
+
+def purpose(experiment: Experiment, mode: str, null: str) -> tuple[str | int, ...]:
+    return (experiment.seed, "min_mse", mode, "null weights", null)
+
+
+def check(experiment: Experiment) -> None:
+    import torch
+
+    from pipeline.data.sources import load
+    from pipeline.evaluation.nulls import other_victims
+    from pipeline.randomness import numpy_generator
+    from pipeline.reconstruction.candidates import candidate_groups
+
+    if "other_victims" in experiment.evaluation.nulls:
+        source = load(experiment.data, "test", experiment.paths.data_root)
+        indices, _ = seeds.deal(experiment, seeds.VICTIMS, source.labels)
+        class_size, task = experiment.shadow_models.class_size, experiment.task.kind
+        for mode in experiment.modes:
+            groups = candidate_groups(torch.as_tensor(indices), class_size, mode, task)
+            generator = numpy_generator(*purpose(experiment, mode, "other_victims"))
+            other_victims(groups.flatten(1).numpy(), indices, generator)
 
 
 def run(work: Work) -> Result:
-    """h0, h1 (V, G) float64; nearest (V, G) test image to each H0 reconstruction; rebuilt (V, G, C, S, S)."""
+    """h0/min_mse (V, G), MSE to the nearest image in [-1, 1]; h0/nearest, that image of the test split; h0/rebuilt
+    (V, G, C, S, S); h0/psnr, h0/ssim and h0/lpips (where its weights are) against that image.
+
+    h1/<null>/min_mse, …/psnr, …/ssim, …/lpips (V, draws, G): the same of weights that saw none of victim v's images.
+    victims/trained, victims/unseen (V,): accuracy of each on its own images, and on the others of the test split.
+    """
     from functools import partial
 
+    import numpy as np
     import torch
 
+    from pipeline.evaluation.image_metrics import lpips, psnr_in_unit_range, ssim_in_unit_range
     from pipeline.evaluation.min_mse import min_mse
-    from pipeline.evaluation.victims import victims_of
+    from pipeline.evaluation.nulls import null_inputs
+    from pipeline.evaluation.victims import accuracy, victims_of
     from pipeline.networks.reconstructor import Reconstructor
     from pipeline.networks.state import state_dict
-    from pipeline.randomness import torch_generator
     from pipeline.reconstruction.candidates import candidate_groups
     from pipeline.shadow.recipe import training_weights
-    from pipeline.statistics import Standardisation, h1_from_correlation, h1_from_weights
+    from pipeline.statistics import Standardisation
 
     experiment, mode, inputs = work.experiment, work.shard, work.inputs
+    judged, data, task = experiment.evaluation, experiment.data, experiment.task
     statistics = inputs["weight_stats"].read("all")
     standardise = Standardisation.from_arrays(statistics, work.device)
-    groups_of = partial(
-        candidate_groups, class_size=experiment.shadow_models.class_size, mode=mode, task=experiment.task.kind
-    )
+    groups_of = partial(candidate_groups, class_size=experiment.shadow_models.class_size, mode=mode, task=task.kind)
     shard = inputs["shadow_models"].read(seeds.VICTIMS)
-    data, root = experiment.data, experiment.paths.data_root
-    victims = victims_of(data, root, shard, groups_of, standardise, work.device)
+    victims = victims_of(data, experiment.paths.data_root, shard, groups_of, standardise, work.device)
 
     classes = int(inputs["reconstructor"].attributes(mode)["classes"])
     width = experiment.reconstructor.width
     network = Reconstructor(len(standardise.mean), data.channels, data.image_size, width, classes)
-    prefix = {"last": "state/", "best": "best/"}[experiment.evaluation.reconstructor]
+    prefix = {"last": "state/", "best": "best/"}[judged.reconstructor]
     network.load_state_dict(state_dict(inputs["reconstructor"].read(mode), prefix))
     network.to(work.device)
+    metrics = {"psnr": psnr_in_unit_range, "ssim": ssim_in_unit_range}
+    perceptual, said_of_lpips = lpips(judged.lpips, data.image_size, work.device)
+    if perceptual:
+        metrics["lpips"] = perceptual
 
-    generator = torch_generator(experiment.seed, "min_mse", mode, "null weights", device=work.device)
-    if experiment.evaluation.null_weights == "correlation":
-        matrix = torch.as_tensor(statistics["correlation"]).to(work.device, torch.float64)
-        null = h1_from_correlation(matrix, len(victims.inputs), generator)
-    else:
-        blocks = training_weights(experiment, inputs.get("shadow_models"), inputs.get("deep_features"), work.device)
-        null = h1_from_weights(blocks, standardise, len(victims.inputs), generator)
-    h0, h1 = min_mse(network, victims), min_mse(network, victims.with_inputs(null))
-    return Result(
-        {"h0": h0.distances, "h1": h1.distances, "nearest": h0.nearest, "rebuilt": h0.rebuilt},
-        {"mean_h0": float(h0.distances.mean()), "mean_h1": float(h1.distances.mean())},
+    h0 = min_mse(network, victims, metrics)
+    arrays = {"h0/min_mse": h0.distances, "h0/nearest": h0.nearest, "h0/rebuilt": h0.rebuilt}
+    arrays |= {f"h0/{name}": values for name, values in h0.likeness.items()}
+    means = {"mean_h0": float(h0.distances.mean())}
+    for position, null in enumerate(judged.nulls):
+        drawn = null_inputs(
+            null,
+            judged.null_draws,
+            victims,
+            shard["indices"],
+            correlation=lambda: torch.as_tensor(statistics.pop("correlation")).to(work.device, torch.float64),
+            blocks=lambda: training_weights(
+                experiment, inputs.get("shadow_models"), inputs.get("deep_features"), work.device
+            ),
+            standardise=standardise,
+            purpose=purpose(experiment, mode, null),
+        )
+        scores = [min_mse(network, victims.with_inputs(weights), metrics) for weights in drawn]
+        arrays[f"h1/{null}/min_mse"] = np.stack([one.distances for one in scores], 1)
+        arrays |= {f"h1/{null}/{name}": np.stack([one.likeness[name] for one in scores], 1) for name in metrics}
+        means[f"mean_h1_{null}"] = float(arrays[f"h1/{null}/min_mse"].mean())
+        work.progress(position + 1, len(judged.nulls), null)
+    features = inputs["deep_features"].read(seeds.features_of(experiment, seeds.VICTIMS))
+    told = accuracy(
+        torch.as_tensor(shard["weights"]).float(),
+        torch.as_tensor(features["features"]),
+        features["labels"],
+        shard["indices"],
+        task,
+        experiment.shadow_models.training,
     )
+    if told:
+        arrays |= {"victims/trained": told.trained, "victims/unseen": told.unseen}
+        means |= {"accuracy_trained": float(told.trained.mean()), "accuracy_unseen": float(told.unseen.mean())}
+    return Result(arrays, {**means, "lpips": said_of_lpips})
 
 
 STAGE = Stage(
@@ -70,6 +131,8 @@ STAGE = Stage(
     settings=settings,
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=4.0, seconds_per_shard=120.0),
     run=run,
+    check=check,
+    version=2,
 )
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Rates and curves from the scores: pooled over classes, and for each class."""
+"""Rates and curves from the scores, against every null: pooled over classes, and for each class."""
+
+from dataclasses import asdict
 
 from pipeline.config import Experiment
 from pipeline.store import Result
@@ -17,43 +19,52 @@ def settings(experiment: Experiment, shard: str) -> dict:
 
 
 def run(work: Work) -> Result:
-    """Row 0 is pooled, row 1 + k class k. auc, threshold_tpr, threshold_fpr (S, 3) and tpr (S, F, 3) hold value, low
-    and high of a 95 % interval; tpr_bound (S, F) marks rates the sample cannot resolve; curve (2, n) pooled FPR, TPR.
+    """<null>/… of every null: what pipeline.evaluation.rates.Rates names, with a first axis of scopes S: all scores
+    pooled, then class by class. A last axis of 3 is value, low and high of a 95 % interval.
+
+    <null>/published/…: what the paper prints, from all scores at once. <null>/recovered (2, G + 1): victims by how many
+    of their images are recovered, H0 and H1; <null>/any_recovered (2, 3): at least one. false_positive_rates (F,).
     """
     import numpy as np
 
-    from pipeline.evaluation.rates import rates, roc_curve
+    from pipeline.evaluation.curves import published
+    from pipeline.evaluation.intervals import share
+    from pipeline.evaluation.rates import rates, victims_by_recovered
     from pipeline.randomness import numpy_generator
 
-    experiment, judged = work.experiment, work.experiment.evaluation
+    experiment, judged, scores = work.experiment, work.experiment.evaluation, work.inputs["min_mse"]
     threshold = judged.threshold
     if threshold is None:
         threshold = float(work.inputs["nearest_neighbour"].attributes("threshold")["threshold"])
-    scores = work.inputs["min_mse"].read(work.shard, "h0", "h1")
-    h0, h1 = scores["h0"], scores["h1"]
+    wanted = np.array(judged.false_positive_rates)
+    h0 = scores.read(work.shard, "h0/min_mse")["h0/min_mse"]
     classes = h0.shape[1] if h0.shape[1] > 1 else 0
     scopes = [slice(None), *(slice(k, k + 1) for k in range(classes))]
-    table = []
-    for position, scope in enumerate(scopes):
-        generator = numpy_generator(experiment.seed, "roc", work.shard, position)
-        found = rates(h0[:, scope], h1[:, scope], threshold, judged.false_positive_rates, judged.bootstraps, generator)
-        table.append(found)
-        work.progress(position + 1, len(scopes), "scopes")
-
-    def interval(estimate) -> tuple[float, float, float]:
-        return estimate.value, estimate.low, estimate.high
-
+    arrays = {"false_positive_rates": wanted}
+    for null in judged.nulls:
+        h1 = scores.read(work.shard, f"h1/{null}/min_mse")[f"h1/{null}/min_mse"]
+        table = []
+        for position, scope in enumerate(scopes):
+            generator = numpy_generator(experiment.seed, "roc", work.shard, null, position)
+            held = h1[:, :, scope].reshape(len(h1), -1)
+            table.append(asdict(rates(h0[:, scope], held, threshold, wanted, judged.bootstraps, generator)))
+            work.progress(position + 1, len(scopes), f"scopes against {null}")
+        arrays |= {f"{null}/{name}": np.stack([row[name] for row in table]) for name in table[0]}
+        every_draw = h1.reshape(-1, h1.shape[2])
+        as_printed = asdict(published(h0, every_draw, threshold, wanted))
+        arrays |= {f"{null}/published/{name}": np.asarray(value) for name, value in as_printed.items()}
+        hits = h0 <= threshold, every_draw <= threshold
+        arrays[f"{null}/recovered"] = np.stack([victims_by_recovered(one) for one in hits])
+        arrays[f"{null}/any_recovered"] = np.stack([share(hits[0].any(1)[:, None]), share((h1 <= threshold).any(2))])
+    main_null = judged.nulls[0]
     return Result(
+        arrays,
         {
-            "auc": np.array([interval(row.auc) for row in table]),
-            "tpr": np.array([[interval(estimate) for estimate in row.tpr_at_fpr] for row in table]),
-            "tpr_bound": np.array([[estimate.bound for estimate in row.tpr_at_fpr] for row in table]),
-            "threshold_tpr": np.array([interval(row.tpr_at_threshold) for row in table]),
-            "threshold_fpr": np.array([interval(row.fpr_at_threshold) for row in table]),
-            "false_positive_rates": np.array(judged.false_positive_rates),
-            "curve": np.stack(roc_curve(h0, h1)),
+            "threshold": threshold,
+            "threshold_pinned": judged.threshold is not None,
+            "null": main_null,
+            "auc": float(arrays[f"{main_null}/auc"][0, 0]),
         },
-        {"threshold": threshold, "auc_pooled": table[0].auc.value},
     )
 
 
@@ -64,6 +75,7 @@ STAGE = Stage(
     settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),
     run=run,
+    version=2,
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from stages.stage import Resources, Stage, Work
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    return {"null_weights": experiment.evaluation.null_weights, **seeds.stream_identity(experiment)}
+    return {"correlation": experiment.evaluation.correlates, **seeds.stream_identity(experiment)}
 
 
 def run(work: Work) -> Result:
@@ -27,7 +27,7 @@ def run(work: Work) -> Result:
     moments = moments_of(blocks("moments"))
     standardisation = Standardisation.of(moments)
     arrays = {name: getattr(standardisation, name).cpu().numpy() for name in ("kept", "mean", "deviation")}
-    if experiment.evaluation.null_weights == "correlation":
+    if experiment.evaluation.correlates:
         arrays["correlation"] = correlation(blocks("correlation"), standardisation).float().cpu().numpy()
     return Result(arrays, {"models": moments.count, "dropped_weights": standardisation.dropped})
 

@@ -1,10 +1,17 @@
-"""How alike two images are: mean squared error, peak signal-to-noise ratio, structural similarity."""
+"""How alike two images are: mean squared error, peak signal-to-noise ratio, structural similarity, LPIPS."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from pipeline.reconstruction.losses import perceptual_network
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+"""Of two stacks (B, C, H, W): one number (B,) a pair."""
 
 SIGMA = 1.5
 C1 = 1e-4
@@ -24,29 +31,49 @@ def psnr(images: Tensor, others: Tensor, data_range: float = 1.0) -> Tensor:
     return 10 * torch.log10(data_range**2 / mean_squared_error(images, others))
 
 
-def gaussian_window() -> tuple[float, float]:
-    """Outer and middle weight of the normal window of 3, of deviation SIGMA, in each direction."""
-    outer = math.exp(-1 / (2 * SIGMA**2))
-    return outer / (1 + 2 * outer), 1 / (1 + 2 * outer)
-
-
 def ssim(images: Tensor, others: Tensor) -> Tensor:
     """Structural similarity (…) of two stacks (…, C, H, W) in [0, 1]: the mean of the map over everything.
 
     Wang et al. 2004 with a Gaussian window of 3, σ = 1.5, C1 = 1e-4, C2 = 9e-4, and borders reflected so that the map
     has the image's size, as kornia does.
     """
-    outer, middle = gaussian_window()
-
-    def blur(values: Tensor) -> Tensor:
-        padded = functional.pad(values.flatten(0, -3), [1] * 4, mode="reflect")
-        rows = middle * padded[:, 1:-1] + outer * (padded[:, :-2] + padded[:, 2:])
-        return (middle * rows[..., 1:-1] + outer * (rows[..., :-2] + rows[..., 2:])).view(values.shape)
-
-    mean, other_mean = blur(images), blur(others)
-    variance = blur(images.square()) - mean.square()
-    other_variance = blur(others.square()) - other_mean.square()
-    covariance = blur(images * others) - mean * other_mean
-    similarity = (2 * mean * other_mean + C1) * (2 * covariance + C2)
-    similarity = similarity / ((mean.square() + other_mean.square() + C1) * (variance + other_variance + C2))
+    beside = math.exp(-0.5 / SIGMA**2) / (1 + 2 * math.exp(-0.5 / SIGMA**2))
+    moments = torch.stack([images, others, images.square(), others.square(), images * others]).flatten(0, -3)
+    moments = functional.pad(moments, (1, 1, 1, 1), mode="reflect")
+    moments = torch.lerp(moments[:, 1:-1], 0.5 * (moments[:, :-2] + moments[:, 2:]), 2 * beside)
+    moments = torch.lerp(moments[..., 1:-1], 0.5 * (moments[..., :-2] + moments[..., 2:]), 2 * beside)
+    mean, other_mean, square, other_square, product = moments.view(5, *images.shape)
+    means, both = mean * other_mean, mean.square() + other_mean.square()
+    similarity = (2 * means + C1) * (2 * (product - means) + C2)
+    similarity = similarity / ((both + C1) * (square + other_square - both + C2))
     return similarity.flatten(-3).mean(-1)
+
+
+def psnr_in_unit_range(images: Tensor, others: Tensor) -> Tensor:
+    """PSNR of images in [-1, 1], whose range is 2: the same as that of [0, 1] images with range 1."""
+    return psnr(images, others, data_range=2.0)
+
+
+def ssim_in_unit_range(images: Tensor, others: Tensor) -> Tensor:
+    """SSIM of images in [-1, 1], taken to [0, 1]."""
+    return ssim((images + 1) / 2, (others + 1) / 2)
+
+
+LPIPS_WEIGHTS = {"alex": "alexnet-*.pth", "vgg": "vgg16-*.pth"}
+LEAST_SIDE = {"alex": 32, "vgg": 16}
+
+
+def lpips(name: str, side: int, device: torch.device) -> tuple[Metric | None, str]:
+    """LPIPS (Zhang et al. 2018) on `alex` or `vgg`, of images in [-1, 1] with `side` pixels a side: 0 means alike.
+
+    Where it cannot be had, None and the reason. Nothing is fetched: ImageNet weights count when torchvision has put
+    them into its cache before.
+    """
+    if name == "none":
+        return None, "LPIPS was not asked for"
+    if side < LEAST_SIDE[name]:
+        return None, f"LPIPS on {name} needs images of {LEAST_SIDE[name]} pixels a side or more"
+    if not any((Path(torch.hub.get_dir()) / "checkpoints").glob(LPIPS_WEIGHTS[name])):
+        return None, f"LPIPS is not scored: torchvision's {LPIPS_WEIGHTS[name]} is not in its cache"
+    network = perceptual_network(name, device)
+    return lambda images, others: network(images, others).flatten(), f"LPIPS on {name}, 0 means alike"

@@ -2,21 +2,42 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, Strict
+from pydantic import Field, PositiveFloat, PositiveInt, Strict, field_validator
 
 from pipeline.settings import Settings
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
+Null = Literal["correlation", "shards", "other_victims"]
 
 
 class Evaluation(Settings):
-    """`null_weights`: where H1's weights come from. `threshold`: none = the nearest-neighbour threshold is computed."""
+    """`threshold`: none = the nearest-neighbour threshold is computed, a number = it is pinned, and the report says so.
 
-    null_weights: Literal["correlation", "shards"] = "correlation"
+    `nulls`: where H1's weights come from; the first is the one that rates are quoted against. correlation: drawn from
+    N(0, correlation + 1e-5·I), as published; shards: the same law without the matrix; other_victims: the weights of
+    victims that share no image with the one they are scored against. `null_draws` weights of each null are scored
+    against every training set: the more, the smaller the false-positive rates that can be told.
+    """
+
+    nulls: Annotated[tuple[Null, ...], Strict(False)] = Field(default=("correlation", "other_victims"), min_length=1)
+    null_draws: PositiveInt = 1
     reconstructor: Literal["last", "best"] = Field(
         default="last", description="which state of it: its last, or that with the lowest score on watched victims"
     )
     threshold: PositiveFloat | None = None
     false_positive_rates: Annotated[tuple[Rate, ...], Strict(False)] = (0.001, 0.005, 0.01, 0.05, 0.1)
-    bootstraps: PositiveInt = 1000
+    bootstraps: Annotated[int, Field(ge=20)] = 1000
+    lpips: Literal["none", "alex", "vgg"] = Field(default="alex", description="scored where its weights are at hand")
     sheet_victims: PositiveInt = 8
+
+    @field_validator("nulls")
+    @classmethod
+    def _each_once(cls, nulls):
+        if len(set(nulls)) < len(nulls):
+            raise ValueError("nulls lists each null once")
+        return nulls
+
+    @property
+    def correlates(self) -> bool:
+        """Whether the correlation of all shadow weights is wanted."""
+        return "correlation" in self.nulls

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from pipeline.data.images import target_images
-from pipeline.data.settings import DataSet
+from pipeline.data.settings import DataSet, Task
 from pipeline.data.sources import load
+from pipeline.shadow.heads import Head, forward
+from pipeline.shadow.settings import Training
 from pipeline.statistics import Standardisation
 
 
@@ -44,3 +46,37 @@ def victims_of(
     images = target_images(load(data, "test", root), data.image_size)
     inputs = standardise.apply(torch.as_tensor(shard["weights"]).to(device))
     return VictimSet(inputs, images.to(device), groups_of(torch.as_tensor(shard["indices"]).long()).to(device))
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Of V heads: shares (V,) of right answers on the images that trained each, and on all others of the split."""
+
+    trained: np.ndarray
+    unseen: np.ndarray
+
+
+def accuracy(
+    weights: torch.Tensor,
+    features: torch.Tensor,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    task: Task,
+    training: Training,
+) -> Accuracy | None:
+    """weights (V, P); features (n, D) and class labels (n,) of the split; indices (V, N) of what trained each.
+
+    None where the task is identity: each head then knows a person of its own.
+    """
+    if task.kind == "identity":
+        return None
+    head = Head(features.shape[1], training.hidden, training.classes)
+    wanted = torch.as_tensor(np.isin(labels, task.positive) if task.kind == "binary" else labels).to(features.device)
+    trained, unseen = [], []
+    for own, rows in zip(weights.split(1), torch.as_tensor(indices).long().to(features.device), strict=True):
+        logits = forward(head.split(own), features[None])[0]
+        right = (logits.argmax(0) if training.classes > 1 else logits[0] > 0) == wanted
+        remembered = int(right[rows].sum())
+        trained.append(remembered / len(rows))
+        unseen.append((int(right.sum()) - remembered) / (len(labels) - len(rows)))
+    return Accuracy(np.array(trained), np.array(unseen))

@@ -1,39 +1,34 @@
 """One self-contained HTML page from sections of words, tables and figures; every attack reports through it."""
 
 import base64
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
+from pipeline.report.table import Table
+
 TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows of cells under `columns`. `file` is the name, without ending, under which the same numbers lie as CSV."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[object]]
-    file: str
-
-    def csv(self) -> bytes:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
-        return text.getvalue().encode()
-
-
-@dataclass(frozen=True)
 class Figure:
-    """A PNG picture with the sentence that says what it shows."""
+    """A PNG picture with the sentence that says what it shows.
+
+    `file`: the name, without ending, under which it lies beside the page as PNG and, where `pdf` is given, as PDF.
+    """
 
     png: bytes
     caption: str
+    file: str = ""
+    pdf: bytes = b""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Name → content."""
+        contents = {".png": self.png, ".pdf": self.pdf}
+        return {self.file + ending: content for ending, content in contents.items() if self.file and content}
 
     @property
     def data_url(self) -> str:
@@ -42,11 +37,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
+    """`warnings`: what a reader must know before believing the numbers, in words."""
+
     title: str
     text: str = ""
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     preformatted: str = ""
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -1,78 +1,272 @@
-"""What the reconstructor attack reports: rates with intervals, histogram, curve and a sheet of reconstructions."""
+"""What the reconstructor attack reports: rates with intervals against every null, curves and reconstructions."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.figure import Figure as Drawing
 
-from pipeline.report import figures
-from pipeline.report.page import Chapter, Figure, Section, Table
+from pipeline.evaluation.rates import METHODS
+from pipeline.randomness import numpy_generator
+from pipeline.report import figures, style
+from pipeline.report.cautions import cautions
+from pipeline.report.page import Chapter, Figure, Section
+from pipeline.report.table import Interval, Table
+
+METRICS = {"min_mse": "min-MSE", "psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS"}
+COLUMNS_OF_SINGLES = 10
+Arrays = Mapping[str, np.ndarray]
 
 
-def interval(triple: np.ndarray, bound: bool = False) -> str:
-    value, low, high = triple
-    return f"≤ {high:.3f}" if bound else f"{value:.3f} ({low:.3f} … {high:.3f})"
+@dataclass(frozen=True)
+class Outcome:
+    """A mode's shards: the arrays of min_mse and of roc, and what the latter says of its threshold and main null."""
+
+    mode: str
+    scores: Arrays
+    roc: Arrays
+    threshold: float
+    pinned: bool
+    main_null: str
+    said_of_lpips: str
+
+    @property
+    def nulls(self) -> list[str]:
+        """The one that rates are quoted against first."""
+        found = [name.split("/")[1] for name in self.scores if name.startswith("h1/") and name.endswith("/min_mse")]
+        return sorted(found, key=lambda null: (null != self.main_null, null))
+
+    def rates(self, null: str) -> Arrays:
+        return {name.removeprefix(null + "/"): array for name, array in self.roc.items() if name.startswith(null + "/")}
+
+    def h1(self, null: str) -> np.ndarray:
+        """(V, draws, G)."""
+        return self.scores[f"h1/{null}/min_mse"]
 
 
-def rates_table(roc: Mapping[str, np.ndarray], mode: str) -> Table:
+def scopes(rates: Arrays) -> list[str]:
+    return ["pooled", *(f"class {k}" for k in range(len(rates["auc"]) - 1))]
+
+
+def quoted(rates: Arrays, scope: int, wanted: np.ndarray) -> tuple[Interval, list[Interval], Interval, Interval]:
+    """AUC, empirical TPR at each wanted FPR, TPR and FPR at the threshold, of one scope."""
+    at = [
+        Interval(*triple, bound=not resolved)
+        for triple, resolved in zip(rates["tpr"][scope, 0], rates["resolved"][scope], strict=True)
+    ][: len(wanted)]
+    ends = (Interval(*rates[name][scope]) for name in ("threshold_tpr", "threshold_fpr"))
+    return Interval(*rates["auc"][scope]), at, *ends
+
+
+def rates_table(outcome: Outcome, null: str) -> Table:
     """One row per scope: pooled, then every class."""
-    targets = [f"TPR at FPR {100 * rate:g} %" for rate in roc["false_positive_rates"]]
-    columns = ["scope", "AUC", *targets, "TPR at threshold", "FPR at threshold"]
+    rates, wanted = outcome.rates(null), outcome.roc["false_positive_rates"]
+    targets = [f"TPR at FPR {100 * rate:g} %" for rate in wanted]
     rows = []
-    for position in range(len(roc["auc"])):
-        at_rates = [
-            interval(triple, bound)
-            for triple, bound in zip(roc["tpr"][position], roc["tpr_bound"][position], strict=True)
-        ]
-        scope = f"class {position - 1}" if position else "pooled"
-        ends = [interval(roc[name][position]) for name in ("threshold_tpr", "threshold_fpr")]
-        rows.append([scope, interval(roc["auc"][position]), *at_rates, *ends])
-    return Table(columns, rows, f"rates_{mode}")
+    for place, scope in enumerate(scopes(rates)):
+        auc, at, hits, false_hits = quoted(rates, place, wanted)
+        rows.append([scope, auc, *at, hits, false_hits])
+    name = f"rates_{outcome.mode}" + ("" if null == outcome.main_null else f"_{null}")
+    return Table(["scope", "AUC", *targets, "TPR at threshold", "FPR at threshold"], rows, name)
 
 
-def scores_table(scores: Mapping[str, np.ndarray], mode: str) -> Table:
-    """Every score: victim, group (class, or 0), H0, H1, and the test image that H0's reconstruction is nearest to."""
-    h0, h1, nearest = (scores[name] for name in ("h0", "h1", "nearest"))
+def nulls_table(outcome: Outcome) -> Table:
+    """Pooled rates against every null."""
+    rows = []
+    for null in outcome.nulls:
+        auc, at, _, false_hits = quoted(outcome.rates(null), 0, outcome.roc["false_positive_rates"])
+        h1 = outcome.h1(null)
+        rows.append([null.replace("_", " "), h1[:, :, 0].size, f"{h1.mean():.4f}", auc, *at, false_hits])
+    targets = [f"TPR at FPR {100 * rate:g} %" for rate in outcome.roc["false_positive_rates"]]
+    columns = ["null", "weights", "mean min-MSE", "AUC", *targets, "FPR at threshold"]
+    return Table(columns, rows, f"nulls_{outcome.mode}")
+
+
+def methods_table(outcome: Outcome, everything: bool = False) -> Table:
+    """TPR by every method, and the FPR in the half that set no threshold: pooled, or of all scopes and nulls."""
+    rows = []
+    for null in outcome.nulls if everything else [outcome.main_null]:
+        rates = outcome.rates(null)
+        for place, scope in enumerate(scopes(rates)[: None if everything else 1]):
+            for at, fpr in enumerate(outcome.roc["false_positive_rates"]):
+                bound = not rates["resolved"][place, at]
+                cells = [Interval(*rates["tpr"][place, method, at], bound=bound) for method in range(len(METHODS))]
+                measured = [f"{value:.5f}" for value in rates["measured_fpr"][place, :, at]]
+                rows.append([*([null, scope] if everything else []), float(fpr), *cells, *measured])
+    columns = ["FPR", *(f"TPR, {name.replace('_', '-')}" for name in METHODS)]
+    columns += ["measured FPR, empirical", "measured FPR, neyman-pearson"]
+    name = f"methods_{outcome.mode}"
+    return Table(["null", "scope", *columns] if everything else columns, rows, name + ("_all" if everything else ""))
+
+
+def published_table(outcome: Outcome) -> Table:
+    """The paper's own procedure: every score used for fits, thresholds and rates at once, curves of the last class."""
+    found = outcome.rates(f"{outcome.main_null}/published")
+    rates = zip(outcome.roc["false_positive_rates"], *(found[name] for name in METHODS), strict=True)
+    rows = [[f"last class, FPR {100 * fpr:g} %", *(f"{value:.4f}" for value in values)] for fpr, *values in rates]
+    pooled = (f"{float(found[name]):.4f}" for name in ("tpr_at_threshold", "fpr_at_threshold"))
+    rows.append(["pooled, at threshold: TPR, FPR", *pooled, ""])
+    return Table(
+        ["as published", *(f"TPR, {name.replace('_', '-')}" for name in METHODS)], rows, f"published_{outcome.mode}"
+    )
+
+
+def likeness_table(outcome: Outcome) -> Table:
+    """Means of every metric."""
+    names = [name for name in METRICS if f"h0/{name}" in outcome.scores]
+    sources = {"H0: real victims": "h0", **{f"H1: {null.replace('_', ' ')}": f"h1/{null}" for null in outcome.nulls}}
     rows = [
-        [victim, group, h0[victim, group], h1[victim, group], nearest[victim, group]]
-        for victim, group in np.ndindex(h0.shape)
+        [title, *(f"{outcome.scores[f'{place}/{name}'].mean():.4f}" for name in names)]
+        for title, place in sources.items()
     ]
-    return Table(["victim", "group", "h0", "h1", "nearest_image"], rows, f"scores_{mode}")
+    return Table(["scores", *(f"mean {METRICS[name]}" for name in names)], rows, f"likeness_{outcome.mode}")
 
 
-def chapter(
-    mode: str,
-    roc: Mapping[str, np.ndarray],
-    threshold: float,
-    scores: Mapping[str, np.ndarray],
-    images: np.ndarray,
-    shown: int,
-) -> Chapter:
-    """`images` (n, C, S, S) uint8 are the test split; `shown` victims are pictured, evenly from best to worst."""
-    h0, h1, nearest, rebuilt = (scores[name] for name in ("h0", "h1", "nearest", "rebuilt"))
+def recovery_table(outcome: Outcome) -> Table:
+    """How many victims give away how many of their images."""
+    counts, any_of = outcome.rates(outcome.main_null)["recovered"], outcome.rates(outcome.main_null)["any_recovered"]
+    rows = [
+        [number, int(found), f"{found / counts[0].sum():.4f}", f"{chance / counts[1].sum():.4f}"]
+        for number, (found, chance) in enumerate(counts.T)
+    ]
+    rows.append(["one or more", int(counts[0, 1:].sum()), *(Interval(*triple) for triple in any_of)])
+    return Table(["images recovered", "victims", "share, H0", "share, H1"], rows, f"recovered_{outcome.mode}")
+
+
+def scores_table(outcome: Outcome) -> Table:
+    """Every score: victim, group (class, or 0), null (or H0), draw, the metrics, and H0's nearest image (or -1)."""
+    names = [name for name in METRICS if f"h0/{name}" in outcome.scores]
+    h0 = [outcome.scores[f"h0/{name}"] for name in names]
+    nearest = outcome.scores.get("h0/nearest", np.full(h0[0].shape, -1))
+    rows = [
+        ["H0", 0, victim, group, *(metric[victim, group] for metric in h0), nearest[victim, group]]
+        for victim, group in np.ndindex(nearest.shape)
+    ]
+    for null in outcome.nulls:
+        h1 = [outcome.scores[f"h1/{null}/{name}"] for name in names]
+        rows += [
+            [null, draw, victim, group, *(metric[victim, draw, group] for metric in h1), -1]
+            for victim, draw, group in np.ndindex(h1[0].shape)
+        ]
+    return Table(["weights", "draw", "victim", "group", *names, "nearest_image"], rows, f"scores_{outcome.mode}")
+
+
+def curve_table(outcome: Outcome) -> Table:
+    """The pooled curve against the main null."""
+    rates = outcome.rates(outcome.main_null)
+    rows = [
+        [fpr, *(Interval(*rates["curve"][0, method, place]) for method in range(len(METHODS)))]
+        for place, fpr in enumerate(rates["curve_fpr"][0])
+    ]
+    return Table(["FPR", *(f"TPR, {name.replace('_', '-')}" for name in METHODS)], rows, f"curve_{outcome.mode}")
+
+
+def pictured(drawing: Drawing, caption: str, file: str) -> Figure:
+    return Figure(style.png(drawing), caption, file, style.pdf(drawing))
+
+
+def sheets(outcome: Outcome, images: np.ndarray, shown: int) -> list[Figure]:
+    """`shown` victims in even steps from best to worst, and as many at random; images (n, C, S, S): the test split."""
+    if "h0/rebuilt" not in outcome.scores:
+        return []
+    h0 = outcome.scores["h0/min_mse"]
+    rows = shown if h0.shape[1] > 1 else shown * COLUMNS_OF_SINGLES
     ranked = np.argsort(h0.mean(1), kind="stable")
-    chosen = ranked[np.linspace(0, len(ranked) - 1, min(shown, len(ranked))).round().astype(int)]
-    sheet = figures.sheet(images[nearest[chosen]], rebuilt[chosen], h0[chosen] <= threshold)
+    steps = ranked[np.linspace(0, len(ranked) - 1, min(rows, len(ranked))).round().astype(int)]
+    chance = numpy_generator("sheet", outcome.mode).permutation(len(h0))[:rows]
+    mark = "a red line marks one farther from its original than the nearest-neighbour threshold."
+    words = {
+        "ranked": f"Originals over reconstructions, from best to worst in even steps, the median in the middle; {mark}",
+        "random": f"Originals over reconstructions, picked at random; {mark}",
+    }
+    drawn = []
+    for (name, caption), chosen in zip(words.items(), (steps, chance), strict=True):
+        originals, rebuilt = images[outcome.scores["h0/nearest"][chosen]], outcome.scores["h0/rebuilt"][chosen]
+        hits = h0[chosen] <= outcome.threshold
+        if h0.shape[1] == 1:
+            columns = min(COLUMNS_OF_SINGLES, len(chosen))
+            whole = len(chosen) // columns * columns
+            originals, rebuilt, hits = (
+                part[:whole, 0].reshape(-1, columns, *part.shape[2:]) for part in (originals, rebuilt, hits)
+            )
+        drawn.append(pictured(figures.draw_sheet(originals, rebuilt, hits), caption, f"sheet_{name}_{outcome.mode}"))
+    return drawn
+
+
+def drawings(outcome: Outcome) -> list[Figure]:
+    """Histogram, curves, and what every class and every victim gives away."""
+    main, mode = outcome.main_null, outcome.mode
+    rates = outcome.rates(main)
+    h0 = outcome.scores["h0/min_mse"]
+    curves = {
+        name: rates["curve"][0, place]
+        for place, name in enumerate(METHODS)
+        if np.isfinite(rates["curve"][0, place]).all()
+    }
+    others = {}
+    for null in outcome.nulls[1:]:
+        further = outcome.rates(null)
+        others[null] = (further["curve_fpr"][0], further["curve"][0, 0, :, 0])
+    found = [
+        pictured(
+            figures.histogram(h0, {null: outcome.h1(null) for null in outcome.nulls}, outcome.threshold),
+            f"min-MSE of real victims and of the nulls. The numbers: scores_{mode}.csv.",
+            f"histogram_{mode}",
+        ),
+        pictured(
+            figures.roc(rates["curve_fpr"][0], curves, others),
+            f"ROC, pooled; the band is the empirical curve's 95 %. The numbers: curve_{mode}.csv.",
+            f"roc_{mode}",
+        ),
+    ]
+    if len(rates["auc"]) > 1:
+        wanted = outcome.roc["false_positive_rates"]
+        place = int(np.argmin(np.abs(np.log(wanted / 0.01))))
+        cells = {
+            "at the threshold": [Interval(*triple) for triple in rates["threshold_tpr"]],
+            f"at FPR {100 * wanted[place]:g} %": [
+                quoted(rates, scope, wanted)[1][place] for scope in range(len(rates["auc"]))
+            ],
+        }
+        labels = [name.removeprefix("class ") for name in scopes(rates)]
+        caption = f"True-positive rates of each class, with 95 % intervals. The numbers: rates_{mode}.csv."
+        found.append(pictured(figures.bars(labels, cells, "true-positive rate"), caption, f"classes_{mode}"))
+        caption = f"How many images victims give away. The numbers: recovered_{mode}.csv."
+        found.append(pictured(figures.recovered(rates["recovered"]), caption, f"recovered_{mode}"))
+    return found
+
+
+def chapter(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
+    """`images` (n, C, S, S) uint8 are the test split; `shown` victims are pictured each way."""
+    h0, main = outcome.scores["h0/min_mse"], outcome.main_null
+    rates = outcome.rates(main)
     text = (
         f"{len(h0)} victims with {h0.shape[1]} reconstructions. Mean min-MSE {h0.mean():.4f} for real victims (H0), "
-        f"{h1.mean():.4f} for weights that saw none of the images (H1). Intervals are 95 %, from resampling victims; "
-        "≤ marks a rate below what the sample can resolve."
+        f"{outcome.h1(main).mean():.4f} for weights that saw none of the images (H1, {main.replace('_', ' ')}). "
+        f"The nearest-neighbour threshold {outcome.threshold:.4f} is "
+        f"{'pinned by the experiment' if outcome.pinned else 'computed'}. Thresholds for a false-positive rate, and "
+        "fits, come from one half of the victims and rates from the other, and the other way round. Intervals are "
+        "95 %, victims resampled; ≤ marks a rate that the sample cannot resolve. MSE is of images in [-1, 1]; PSNR and "
+        f"SSIM are of [0, 1], range 1. {outcome.said_of_lpips}."
     )
-    answer = (
-        f"{mode}: AUC {roc['auc'][0, 0]:.3f}, {100 * roc['threshold_tpr'][0, 0]:.0f} % of images nearer than a "
-        "relative would be"
-    )
+    auc, hits = Interval(*rates["auc"][0]), Interval(*rates["threshold_tpr"][0])
+    answer = f"{outcome.mode}: AUC {auc}, {100 * hits.value:.0f} % of images nearer than a relative would be"
+    tables = [rates_table(outcome, main), nulls_table(outcome), methods_table(outcome), likeness_table(outcome)]
+    if len(rates["auc"]) > 1:
+        tables.append(recovery_table(outcome))
     section = Section(
-        f"Reconstruction, {mode}",
+        f"Reconstruction, {outcome.mode}",
         text,
-        [rates_table(roc, mode)],
-        [
-            Figure(figures.histogram(h0, h1, threshold), "min-MSE of real victims and of the null."),
-            Figure(figures.roc(*roc["curve"], 1 / h1.size), "ROC, pooled, on linear and on logarithmic axes."),
-            Figure(
-                sheet,
-                "Originals over reconstructions, victims from best to worst in even steps; a red line marks a "
-                "reconstruction farther from its original than the nearest-neighbour threshold.",
-            ),
-        ],
+        [*tables, published_table(outcome)],
+        [*drawings(outcome), *sheets(outcome, images, shown)],
+        warnings=cautions(
+            h0,
+            outcome.h1(main),
+            outcome.rates(main),
+            {null: outcome.rates(null) for null in outcome.nulls[1:]},
+            outcome.roc["false_positive_rates"],
+        ),
     )
-    return Chapter(section, answer, [scores_table(scores, mode)])
+    beside = [scores_table(outcome), curve_table(outcome), methods_table(outcome, everything=True)]
+    beside += [rates_table(outcome, null) for null in outcome.nulls[1:]]
+    return Chapter(section, answer, beside)

@@ -74,9 +74,9 @@ def test_an_experiment_goes_from_nothing_to_its_report(finished):
     assert "data:image/png;base64," in text
     assert "shadow_models" in text
     rows = (page.parent / "rates_conditional.csv").read_text().splitlines()
-    assert rows[0].startswith("scope,AUC,TPR at FPR 0.1 %")
+    assert rows[0].startswith("scope,AUC,AUC low,AUC high,AUC is a bound,TPR at FPR 0.1 %")
     assert len(rows) == 12
-    assert len((page.parent / "scores_conditional.csv").read_text().splitlines()) == 1 + 16 * 10
+    assert len((page.parent / "scores_conditional.csv").read_text().splitlines()) == 1 + 3 * 16 * 10
 
 
 def test_a_second_run_does_nothing_and_says_so(finished):

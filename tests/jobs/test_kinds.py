@@ -32,7 +32,7 @@ def test_a_users_own_images_in_both_modes_with_matrix_free_nulls(tiny, npz_file)
             f"data={{name: npz, path: {npz_file}, size: 32}}",
             "shadow_models.training.classes=3",
             "reconstructor.modes=[conditional, unconditional]",
-            "evaluation.null_weights=shards",
+            "evaluation.nulls=[shards]",
         )
     )
     assert "Reconstruction, conditional" in page

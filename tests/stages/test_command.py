@@ -48,6 +48,7 @@ def test_stages_one_by_one(tiny, tmp_path):
             "reconstructor.lpips_weights: /nowhere.pth does not exist",
         ),
         ("reconstructor", ["--set", "reconstructor.average=1.5"], "reconstructor.average should be less than 1"),
+        ("min_mse", ["--set", "shadow_models.test_models=1"], "1 of 1 victims found no other that was trained on none"),
         ("shadow_models", ["--bogus"], "No such option"),
     ],
 )

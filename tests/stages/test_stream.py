@@ -45,7 +45,7 @@ def test_a_stream_makes_what_the_shards_hold_whatever_the_threads(tiny):
 
 
 def test_a_streamed_training_writes_no_training_models_and_nulls_from_the_stream_need_none(tiny):
-    plan = Plan(tiny("shadow_models.source=stream", "evaluation.null_weights=shards"))
+    plan = Plan(tiny("shadow_models.source=stream", "evaluation.nulls=[shards]"))
     make(plan, "deep_features", "shadow_models", "weight_stats", "reconstructor", "min_mse")
     written = {path.name for path in plan.path(stage_named("shadow_models"), "test-00000").parent.iterdir()}
     assert written == {"test-00000.h5", "watch-00001.h5"}

@@ -1,19 +1,19 @@
-"""Thresholds, scores and rates, against sums written out and closed forms."""
+"""Thresholds and scores, against sums written out."""
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
 
 from pipeline.data.images import target_images
-from pipeline.data.settings import DataSet
+from pipeline.data.settings import DataSet, Task
 from pipeline.data.sources import load
 from pipeline.errors import UserError
+from pipeline.evaluation.image_metrics import lpips, psnr_in_unit_range, ssim, ssim_in_unit_range
 from pipeline.evaluation.min_mse import min_mse
 from pipeline.evaluation.nearest_neighbour import nearest_same_class, threshold
-from pipeline.evaluation.rates import auc, rates, roc_curve, tpr_at_fpr
-from pipeline.evaluation.victims import VictimSet
+from pipeline.evaluation.victims import VictimSet, accuracy
 from pipeline.networks.reconstructor import Reconstructor
+from pipeline.shadow.settings import Training
 
 
 def quiet(*_):
@@ -66,57 +66,39 @@ def test_min_mse_is_the_distance_to_the_nearest_candidate(classes):
         assert scores.nearest[v, g] == groups[v, g, int(np.argmin(errors))]
 
 
-def test_auc_and_tpr_of_a_table_worked_out_by_hand():
-    h0, h1 = np.array([[1.0], [2.0], [4.0]]), np.array([[2.0], [3.0], [5.0], [6.0]])
-    assert auc(h0, h1) == pytest.approx((4 + 3.5 + 2) / 12)
-    assert tpr_at_fpr(h0, h1, 0.0) == pytest.approx(1 / 3)
-    assert tpr_at_fpr(h0, h1, 0.25) == pytest.approx(2 / 3)
-    assert tpr_at_fpr(h0, h1, 0.5) == 1
+def test_scoring_also_tells_how_like_the_matched_image_is():
+    torch.manual_seed(0)
+    network = Reconstructor(5, 1, 16, 2)
+    images = torch.randint(0, 256, (30, 1, 16, 16), dtype=torch.uint8)
+    victims = VictimSet(torch.randn(7, 5), images, torch.randint(0, 30, (7, 1, 3)))
+    scores = min_mse(network, victims, {"psnr": psnr_in_unit_range, "ssim": ssim_in_unit_range})
+    with torch.no_grad():
+        rebuilt = network(victims.inputs)
+    matched = images[scores.nearest[:, 0]].float() / 127.5 - 1
+    assert scores.likeness["psnr"][:, 0] == pytest.approx(10 * np.log10(4 / scores.distances[:, 0]), rel=1e-5)
+    expected = ssim((rebuilt + 1) / 2, (matched + 1) / 2)
+    assert scores.likeness["ssim"][:, 0] == pytest.approx(expected.double().numpy(), abs=1e-6)
 
 
-def test_rates_of_gaussian_scores_are_the_closed_forms():
-    rng = np.random.default_rng(0)
-    h0, h1 = rng.normal(-1.5, 1, (2000, 10)), rng.normal(0, 1, (2000, 10))
-    found = rates(h0, h1, -1.0, (0.01, 0.1), 200, np.random.default_rng(1))
-    estimates = (found.auc, *found.tpr_at_fpr, found.tpr_at_threshold, found.fpr_at_threshold)
-    truths = (
-        norm.cdf(1.5 / np.sqrt(2)),
-        norm.cdf(norm.ppf(0.01) + 1.5),
-        norm.cdf(norm.ppf(0.1) + 1.5),
-        norm.cdf(0.5),
-        norm.cdf(-1.0),
-    )
-    for estimate, truth in zip(estimates, truths, strict=True):
-        standard_error = (estimate.high - estimate.low) / (2 * norm.ppf(0.975))
-        assert abs(estimate.value - truth) < 3 * standard_error
-        assert standard_error < 0.01
-    fpr, tpr = roc_curve(h0, h1)
-    assert np.all(np.diff(tpr) >= 0)
-    assert np.abs(tpr - norm.cdf(norm.ppf(fpr) + 1.5)).max() < 0.02
+def test_lpips_is_absent_with_a_reason_where_its_weights_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    for name, side, reason in (
+        ("none", 32, "not asked for"),
+        ("alex", 16, "32 pixels"),
+        ("vgg", 32, "not in its cache"),
+    ):
+        metric, said = lpips(name, side, torch.device("cpu"))
+        assert metric is None
+        assert reason in said
 
 
-def test_intervals_know_that_rows_of_a_victim_go_together():
-    rng = np.random.default_rng(0)
-    shared = rng.normal(size=(200, 1))
-    alone = rates(rng.normal(size=(200, 10)), rng.normal(size=(200, 10)), 0.0, (0.1,), 300, np.random.default_rng(1))
-    tied = rates(np.repeat(shared, 10, 1), rng.normal(size=(200, 10)), 0.0, (0.1,), 300, np.random.default_rng(1))
-    assert tied.tpr_at_threshold.high - tied.tpr_at_threshold.low > 2 * (
-        alone.tpr_at_threshold.high - alone.tpr_at_threshold.low
-    )
-
-
-def test_what_the_sample_cannot_resolve_is_a_bound():
-    h0, h1 = np.ones((20, 1)), np.full((20, 1), 2.0)
-    found = rates(h1, h0, 0.5, (0.001, 0.1), 50, np.random.default_rng(0))
-    assert [estimate.bound for estimate in found.tpr_at_fpr] == [True, False]
-    assert found.tpr_at_threshold.value == 0
-    assert found.tpr_at_threshold.high == pytest.approx(1 - 0.025 ** (1 / 20))
-    assert rates(h0, h1, 1.5, (0.1,), 50, np.random.default_rng(0)).tpr_at_threshold.low == pytest.approx(
-        0.025 ** (1 / 20)
-    )
-
-
-@pytest.mark.parametrize("bad", [np.full((5, 1), np.nan), np.zeros((1, 1)), np.zeros((0, 1))])
-def test_scores_that_say_nothing_are_refused(bad):
-    with pytest.raises(UserError, match="H0 has"):
-        rates(bad, np.zeros((5, 1)), 0.1, (0.1,), 10, np.random.default_rng(0))
+def test_heads_are_judged_on_their_own_images_and_on_all_others():
+    features, labels = torch.eye(3), np.array([0, 1, 2])
+    training = Training(classes=3, learning_rate=0.1, epochs=1, init_std=0.1)
+    always_one = torch.zeros(1, 12)
+    always_one[0, 10] = 1.0  # the bias of class 1
+    for own, trained, unseen in (([1], 1.0, 0.0), ([0], 0.0, 0.5), ([0, 2], 0.0, 1.0)):
+        found = accuracy(always_one, features, labels, np.array([own]), Task(), training)
+        assert found.trained == pytest.approx([trained])
+        assert found.unseen == pytest.approx([unseen])
+    assert accuracy(always_one, features, labels, np.array([[0]]), Task(kind="identity"), training) is None

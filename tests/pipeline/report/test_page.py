@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from pipeline.report import figures
-from pipeline.report.page import Figure, Section, Table, render
+from pipeline.report import figures, style
+from pipeline.report.page import Figure, Section, render
+from pipeline.report.table import Interval, Table
 
 
 def test_the_page_is_one_file_with_tables_and_pictures_inside():
@@ -20,11 +21,35 @@ def test_the_page_is_one_file_with_tables_and_pictures_inside():
 
 def test_equal_data_give_equal_pictures():
     rng = np.random.default_rng(0)
-    h0, h1 = rng.random((50, 2)), rng.random((50, 2))
-    assert figures.histogram(h0, h1, 0.1) == figures.histogram(h0, h1, 0.1)
-    assert figures.roc(np.linspace(0, 1, 5), np.linspace(0, 1, 5), 0.01).startswith(b"\x89PNG")
+    h0, h1 = rng.random((50, 2)), {"correlation": rng.random((50, 2)), "other_victims": rng.random((50, 2))}
+    for save in (style.png, style.pdf):
+        assert save(figures.histogram(h0, h1, 0.1)) == save(figures.histogram(h0, h1, 0.1))
 
 
 def test_colour_images_are_shown_too():
     images = np.zeros((1, 2, 3, 8, 8), np.uint8)
     assert figures.sheet(images, images, np.ones((1, 2), bool)).startswith(b"\x89PNG")
+
+
+def test_a_table_is_the_same_for_people_and_programs():
+    cells = [
+        ["a|b", Interval(0.5, 0.25, 0.75)],
+        ["c", Interval(0.0, 0.0, 0.125, bound=True)],
+        ["d", Interval(*[np.nan] * 3)],
+    ]
+    table = Table(["scope", "TPR"], cells, "rates")
+    assert table.csv().decode().splitlines()[:3] == [
+        "scope,TPR,TPR low,TPR high,TPR is a bound",
+        "a|b,0.5,0.25,0.75,False",
+        "c,0.0,0.0,0.125,True",
+    ]
+    assert table.markdown().decode().splitlines() == [
+        "| scope | TPR |",
+        "| --- | ---: |",
+        "| a\\|b | 0.500 (0.250 … 0.750) |",
+        "| c | ≤ 0.125 |",
+        "| d | – |",
+    ]
+    arrays = table.arrays()
+    assert arrays["rates/TPR low"][:2].tolist() == [0.25, 0.0]
+    assert arrays["rates/scope"].tolist() == [b"a|b", b"c", b"d"]
