@@ -1,4 +1,4 @@
-"""`python -m jobs run|resume|status|logs|cancel|report|compare CONFIG`: an experiment from the command line."""
+"""`python -m jobs run|resume|status|logs|cancel|report|compare|import CONFIG`: an experiment from the command line."""
 
 import contextlib
 import sys
@@ -13,12 +13,13 @@ from jobs.cluster import Cluster, load_cluster
 from jobs.compare import comparison, write_comparison
 from jobs.display import Display
 from jobs.failures import read_failure
+from jobs.importing import import_shard
 from jobs.lock import lock
-from jobs.run import Executor, carry_through, check, unfinished
+from jobs.run import Executor, carry_through, check, check_directory, unfinished
 from jobs.scan import StageState, scan
-from jobs.status import in_queue, inversions_table, kkt_table, next_step, rates_table, status_table
+from jobs.status import in_queue, inversions_table, kkt_table, logged, next_step, rates_table, status_table
 from jobs.submission import Chain
-from pipeline.config import Experiment, load, load_all
+from pipeline.config import load, load_all
 from pipeline.errors import Failure, UserError
 from stages.command import config_argument, device_option, run_command, set_option
 from stages.plan import Plan, stage_known
@@ -240,15 +241,6 @@ def logs(config: str, stage: str, shard: str | None, overrides: tuple[str, ...])
         click.echo(f"try it again alone:  {record.rerun}")
 
 
-def logged(experiment: Experiment, stage: str, shard: str | None) -> list[str]:
-    """Lines of all task logs of a stage, in order of time; with `shard`, those that speak of it."""
-    files = (experiment.run_directory / "logs" / stage).glob("*.log")
-    lines = sorted(
-        (line for file in files for line in file.read_text().splitlines() if line), key=lambda line: line[:19]
-    )
-    return [line for line in lines if shard is None or f"  {shard}  " in line]
-
-
 @jobs.command(help="Make the report if anything of it is out of date, and print the table of rates.")
 @config_argument
 @set_option
@@ -274,6 +266,21 @@ def tell_results(plans: Sequence[Plan]) -> None:
         console.print(inversions_table(inversions))
     if attacks := [plan for plan in plans if plan.experiment.kkt and plan.experiment.kkt.attack]:
         console.print(kkt_table(attacks))
+
+
+@jobs.command("import", help="Take files of others' runs (.npy, .pth) as a shard; the experiment goes on from it.")
+@config_argument
+@click.argument("target", metavar="STAGE[/SHARD]")
+@click.argument("files", nargs=-1, required=True, metavar="[NAME=]FILE ...")
+@click.option("--replace", is_flag=True, help="Also where the shard is done already.")
+@set_option
+def import_files(config: str, target: str, files: tuple[str, ...], replace: bool, overrides: tuple[str, ...]) -> None:
+    plan = Plan(load(config, overrides))
+    check_directory(plan)
+    with held([plan]):
+        path = import_shard(plan, target, files, replace)
+    console.print(f"{target}: imported into {path}", soft_wrap=True)
+    console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
 @jobs.command(help="Results of finished experiments, or of all points of a grid, side by side.")

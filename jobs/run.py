@@ -49,6 +49,18 @@ def unfinished(plan: Plan, only: str | None) -> list[StageState]:
 
 def check(plan: Plan, todo: list[StageState]) -> None:
     """Refuse, before any work starts, what would fail later: bad data, impossible deals, an unwritable directory."""
+    check_directory(plan)
+    for state in todo:
+        if state.stage.name in plan.experiment.imported:
+            raise UserError(
+                f"{plan.experiment.source}: {state.stage.name} is to be imported, and {state.todo[0]} is not there: "
+                f"python -m jobs import {plan.experiment.arguments} {state.stage.name}/{state.todo[0]} FILE ..."
+            )
+        state.stage.check(plan.experiment)
+
+
+def check_directory(plan: Plan) -> None:
+    """Make the run directory; raises UserError where it cannot be written."""
     directory = plan.experiment.run_directory
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -57,8 +69,6 @@ def check(plan: Plan, todo: list[StageState]) -> None:
         raise UserError(
             f"paths.runs: {directory} cannot be written ({error.strerror}); choose another: --set paths.runs=DIRECTORY"
         ) from error
-    for state in todo:
-        state.stage.check(plan.experiment)
 
 
 def carry_through(plan: Plan, todo: list[StageState], executor: Executor, device: str, observer: Observer) -> None:

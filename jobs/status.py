@@ -115,6 +115,15 @@ def last_failure(experiment: Experiment, states: Sequence[StageState]) -> Failur
     return read_record(newest) if newest else None
 
 
+def logged(experiment: Experiment, stage: str, shard: str | None) -> list[str]:
+    """Lines of all task logs of a stage, in order of time; with `shard`, those that speak of it."""
+    files = (experiment.run_directory / "logs" / stage).glob("*.log")
+    lines = sorted(
+        (line for file in files for line in file.read_text().splitlines() if line), key=lambda line: line[:19]
+    )
+    return [line for line in lines if shard is None or f"  {shard}  " in line]
+
+
 def rates_table(plans: Sequence[Plan]) -> Table:
     """The rates of finished experiments side by side, pooled over classes; raises Failure where one is not finished."""
     told = comparison(plans)

@@ -25,7 +25,7 @@ from pipeline.kkt.settings import Kkt
 from pipeline.layers import Layer, find, grid_points, layers_of, merge, override_layer
 from pipeline.networks.settings import Backbone, Pretrain
 from pipeline.reconstruction.settings import Reconstructor
-from pipeline.settings import Settings
+from pipeline.settings import Settings, Strings
 from pipeline.shadow.settings import ShadowModels
 
 
@@ -60,6 +60,7 @@ class Experiment(Settings):
     seed: int = 0
     paths: Paths = Paths()
     resources: dict[str, ResourceChanges] = Field(default_factory=dict)
+    imported: Strings = Field(default=(), description="stages whose shards come from `jobs import`, not from work here")
 
     data: DataSet | None = None
     task: Task = Task()

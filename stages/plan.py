@@ -20,11 +20,27 @@ class Plan:
         self._fingerprints: dict[str, dict[str, str]] = {}
         for name in experiment.resources:
             stage_known(name, f"{experiment.source}: resources.{name}")
+        for name in experiment.imported:
+            stage_known(name, f"{experiment.source}: imported")
 
     @cached_property
     def stages(self) -> list[Stage]:
-        """The stages this experiment needs, each after those it reads."""
-        return [stage for stage in map(stage_named, NAMES) if stage.shards(self.experiment)]
+        """The stages this experiment needs, each after those it reads; nothing that only imported shards came from."""
+        found = [stage for stage in map(stage_named, NAMES) if stage.shards(self.experiment)]
+        if not self.experiment.imported:
+            return found
+        made = [stage for stage in found if stage.name != "report"]
+        needed = {stage.name for stage in made} - {
+            _stage_of(name) for stage in made for name in stage.inputs(self.experiment)
+        }
+        for stage in reversed(found):
+            if stage.name in needed:
+                needed.update(map(_stage_of, self._reads(stage)))
+        return [stage for stage in found if stage.name in needed or stage.name == "report"]
+
+    def _reads(self, stage: Stage) -> list[str]:
+        """What a stage reads, STAGE or STAGE/PREFIX: nothing, where its shards are imported."""
+        return [] if stage.name in self.experiment.imported else stage.inputs(self.experiment)
 
     def inputs(self, stage: Stage) -> list[Stage]:
         """The stages that `stage` reads, as far as this experiment needs them."""
@@ -32,7 +48,7 @@ class Plan:
 
     def _read_by(self, stage: Stage, other: Stage) -> list[str]:
         """The shards of `other` that `stage` reads: all of them, or those with the prefixes that it names."""
-        named = [name.partition("/") for name in stage.inputs(self.experiment)]
+        named = [name.partition("/") for name in self._reads(stage)]
         prefixes = tuple(prefix for name, _, prefix in named if name == other.name)
         return [shard for shard in other.shards(self.experiment) if shard.startswith(prefixes)]
 
@@ -94,6 +110,10 @@ class Plan:
         changes = self.experiment.resources.get(stage.name)
         changed = changes.model_dump(exclude_none=True) if changes else {}
         return Resources(**{**vars(defaults), **changed})
+
+
+def _stage_of(read: str) -> str:
+    return read.partition("/")[0]
 
 
 def stage_known(name: str, where: str) -> str:

@@ -1,0 +1,158 @@
+"""Artefacts of others' runs, in the published formats, as results of this project's stages.
+
+`.npy`: weights of shadow models or victims (M, P), flat in the order weight, bias, layer by layer; their mean (P,),
+standard deviation (P,) and the covariance of standardised weights (P, P); min-MSE tables (V, G). `.pth`: a
+reconstructor's state dict under its published names (convT, model.0.conv1 …, final). What does not fit the experiment,
+or is not finite, is refused with UserError.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.config import Experiment
+from pipeline.data.sources import load
+from pipeline.errors import UserError
+from pipeline.evaluation.curves import LARGEST_MSE
+from pipeline.networks.reconstructor import Reconstructor
+from pipeline.networks.settings import FEATURES
+from pipeline.networks.state import PREFIX, state_arrays
+from pipeline.shadow import seeds
+from pipeline.shadow.heads import Head
+from pipeline.store import Result
+
+Contents = Mapping[str, np.ndarray | Mapping[str, torch.Tensor]]
+
+
+def read(path: Path) -> np.ndarray | dict[str, torch.Tensor]:
+    """The array of a `.npy`, the state dict of a `.pth`; finite numbers only."""
+    if path.suffix not in (".npy", ".pth"):
+        raise UserError(f"{path.name}: only .npy arrays and .pth state dicts can be imported")
+    try:
+        if path.suffix == ".npy":
+            content = np.load(path, allow_pickle=False)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file that is no .npy or .pth fails in as many ways as the formats have parts
+        raise UserError(f"{path.name}: cannot be read ({' '.join(str(error).split())[:100]})") from error
+    parts = content if isinstance(content, Mapping) else {"": content}
+    for name, part in parts.items():
+        numbers = torch.as_tensor(part)
+        if not numbers.isfinite().all():
+            wrong = int((~numbers.isfinite()).sum())
+            raise UserError(
+                f"{path.name}: {wrong} of {numbers.numel()} numbers{f' of {name}' * bool(name)} are not finite"
+            )
+    return content
+
+
+def described(paths: Mapping[str, Path]) -> str:
+    """Name and SHA-256 of every file."""
+    digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.values())
+    return ", ".join(f"{path.name} (sha256 {digest})" for path, digest in zip(paths.values(), digests, strict=True))
+
+
+def _shaped(name: str, array: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:
+    fits = isinstance(array, np.ndarray) and array.ndim == len(shape)
+    if not fits or any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
+        found = f"the shape {array.shape}" if isinstance(array, np.ndarray) else "no array in it"
+        wanted = tuple("any" if want is None else want for want in shape)
+        raise UserError(f"{name}: has {found}; expected {str(wanted).replace(chr(39), '')}, {what}")
+    return array
+
+
+def head_of(experiment: Experiment) -> Head:
+    training = experiment.shadow_models.training
+    return Head(FEATURES[experiment.backbone.name], training.hidden, training.classes)
+
+
+def deal(experiment: Experiment, shard: str) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and labels (M, N) of a shard's training sets: the published deal, which its permutation seed fixes."""
+    source = load(seeds.data_of(experiment, shard), seeds.split_of(shard), experiment.paths.data_root)
+    return seeds.deal(experiment, shard, source.labels)
+
+
+def shadow_models(experiment: Experiment, shard: str, given: Contents) -> Result:
+    """weights: those of one permutation seed, in the order of its deal."""
+    indices, labels = deal(experiment, shard)
+    shape = len(indices), head_of(experiment).size
+    weights = _shaped("weights", given["weights"], shape, f"models and weights of {shard}").astype(np.float32)
+    return Result(
+        {"weights": weights, "indices": indices, "labels": labels}, {"models": shape[0], "parameters": shape[1]}
+    )
+
+
+def weight_stats(experiment: Experiment, shard: str, given: Contents) -> Result:
+    """mean, deviation and, where the experiment draws H1 from it, correlation. Weights that never vary are dropped."""
+    size = head_of(experiment).size
+    mean = _shaped("mean", given["mean"], (size,), "one for each weight").astype(np.float64)
+    deviation = _shaped("deviation", given["deviation"], (size,), "one for each weight").astype(np.float64)
+    kept = deviation > 0
+    arrays = {"kept": kept, "mean": mean[kept], "deviation": deviation[kept]}
+    if experiment.evaluation.correlates:
+        if "correlation" not in given:
+            raise UserError("correlation: evaluation.nulls asks for it; give correlation=FILE, or leave that null out")
+        square = _shaped("correlation", given["correlation"], (None, None), "weights by weights")
+        if square.shape[0] == size:
+            square = square[np.ix_(kept, kept)]
+        arrays["correlation"] = _shaped("correlation", square, (int(kept.sum()),) * 2, "weights by weights").astype(
+            np.float32
+        )
+    return Result(arrays, {"dropped_weights": int((~kept).sum())})
+
+
+def reconstructor(experiment: Experiment, shard: str, given: Contents) -> Result:
+    """state: the network's; its width and the side of its images are the experiment's."""
+    state, chosen, data = given["state"], experiment.reconstructor, experiment.data
+    classes = deal(experiment, seeds.VICTIMS)[0].shape[1] // experiment.shadow_models.class_size
+    classes = classes if shard == "conditional" else 0
+    if not isinstance(state, Mapping) or "convT.weight" not in state:
+        raise UserError("state: holds no convT.weight; expected a .pth with the state dict of a reconstructor")
+    inputs, size = state["convT.weight"].shape[0] - classes, head_of(experiment).size
+    if not 0 < inputs <= size:
+        raise UserError(
+            f"state: takes {inputs + classes} numbers, but a {shard} reconstructor takes the {size} weights of a head "
+            f"(fewer where some never vary) and {classes} classes"
+        )
+    network = Reconstructor(inputs, data.channels, data.image_size, chosen.width, classes)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        why = " ".join(str(error).split()[6:])[:160]
+        raise UserError(f"state: is not that of a reconstructor of width {chosen.width}: {why}") from error
+    arrays = state_arrays(network)
+    best = {f"best/{name.removeprefix(PREFIX)}": array for name, array in arrays.items()}  # the one there is
+    return Result(arrays | best, {"classes": classes})
+
+
+def min_mse(experiment: Experiment, shard: str, given: Contents) -> Result:
+    """h0 and, for each of the experiment's nulls, h1/<null> (h1 alone is the first): min-MSE tables (V, G)."""
+    nulls = experiment.evaluation.nulls
+    tables = {f"h1/{nulls[0]}" if name == "h1" else name: array for name, array in given.items()}
+    if lacking := [name for name in ("h0", *(f"h1/{null}" for null in nulls)) if name not in tables]:
+        raise UserError(f"{lacking[0]}: is missing; give {lacking[0]}=FILE, or set evaluation.nulls to what there is")
+    groups = tables["h0"].shape[1] if getattr(tables["h0"], "ndim", 0) == 2 else None
+    arrays, means = {}, {}
+    for name, table in tables.items():
+        table = _shaped(name, table, (None, groups), "victims by reconstructions").astype(np.float64)
+        if ((table < 0) | (table > LARGEST_MSE)).any():
+            raise UserError(
+                f"{name}: an MSE between images in [-1, 1] lies in 0 … 4; found {table.min():g} … {table.max():g}"
+            )
+        arrays[f"{name}/min_mse"] = table if name == "h0" else table[:, None]
+        means[f"mean_{name.replace('/', '_')}"] = float(table.mean())
+    return Result(
+        arrays, {**means, "lpips": "Only min-MSE tables were imported: there are no pictures and no other metrics"}
+    )
+
+
+READERS = {
+    "shadow_models": (shadow_models, ("weights",)),
+    "weight_stats": (weight_stats, ("mean", "deviation", "correlation")),
+    "reconstructor": (reconstructor, ("state",)),
+    "min_mse": (min_mse, ("h0", "h1")),
+}
+"""Stage → how its shards are made of files, and the names of those."""
