@@ -9,7 +9,7 @@ models and their statistics must be there (`python -m stages.shadow_models demo`
 Seconds are CPU time of the one thread that trains, so that who else is at work counts less.
 
 Measured on one core of an AMD EPYC (AVX-512, other work beside it), torch 2.15; demo recipes at the end of
-their steps, but for the last line, which was interrupted on its way:
+their steps:
 
     recipe            steps    seconds   min-MSE   TPR at FPR 1 %
     published         2,000        140     0.220     0.02
@@ -19,7 +19,7 @@ their steps, but for the last line, which was interrupted on its way:
     demo              1,000         67     0.180     0.03
     demo              2,000        123     0.155     0.06
     demo, stream      2,000        140     0.154     0.06     making the models included, no shard written
-    demo, of 7,000    5,000        324     0.122     0.10
+    demo              7,000        450     0.115     0.15
 
 What the published recipe reaches in 413 s the demo's reaches in 67, and what it reaches in 758 s in less than 123.
 """
