@@ -32,20 +32,24 @@ def psnr(images: Tensor, others: Tensor, data_range: float = 1.0) -> Tensor:
 
 
 def ssim(images: Tensor, others: Tensor) -> Tensor:
-    """Structural similarity (…) of two stacks (…, C, H, W) in [0, 1]: the mean of the map over everything.
+    """Structural similarity (…) of stacks (…, C, H, W) in [0, 1] that broadcast: the mean of the map over everything.
 
     Wang et al. 2004 with a Gaussian window of 3, σ = 1.5, C1 = 1e-4, C2 = 9e-4, and borders reflected so that the map
     has the image's size, as kornia does.
     """
-    beside = math.exp(-0.5 / SIGMA**2) / (1 + 2 * math.exp(-0.5 / SIGMA**2))
-    moments = torch.stack([images, others, images.square(), others.square(), images * others]).flatten(0, -3)
-    moments = functional.pad(moments, (1, 1, 1, 1), mode="reflect")
-    moments = torch.lerp(moments[:, 1:-1], 0.5 * (moments[:, :-2] + moments[:, 2:]), 2 * beside)
-    moments = torch.lerp(moments[..., 1:-1], 0.5 * (moments[..., :-2] + moments[..., 2:]), 2 * beside)
-    mean, other_mean, square, other_square, product = moments.view(5, *images.shape)
+    outer = math.exp(-0.5 / SIGMA**2)
+    share = 2 * outer / (1 + 2 * outer)
+
+    def blur(values: Tensor) -> Tensor:
+        padded = functional.pad(values.flatten(0, -3), (1, 1, 1, 1), mode="reflect")
+        rows = torch.lerp(padded[:, 1:-1], 0.5 * (padded[:, :-2] + padded[:, 2:]), share)
+        return torch.lerp(rows[..., 1:-1], 0.5 * (rows[..., :-2] + rows[..., 2:]), share).view(values.shape)
+
+    mean, other_mean = blur(images), blur(others)
     means, both = mean * other_mean, mean.square() + other_mean.square()
-    similarity = (2 * means + C1) * (2 * (product - means) + C2)
-    similarity = similarity / ((both + C1) * (square + other_square - both + C2))
+    squares = blur(images.square()) + blur(others.square())
+    similarity = (2 * means + C1) * (2 * (blur(images * others) - means) + C2)
+    similarity = similarity / ((both + C1) * (squares - both + C2))
     return similarity.flatten(-3).mean(-1)
 
 
