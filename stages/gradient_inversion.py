@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from pipeline import perceptual
 from pipeline.config import Experiment
 from pipeline.errors import UserError
 from pipeline.store import Result
@@ -37,6 +38,7 @@ def settings(experiment: Experiment, shard: str) -> dict:
         "images": [images.start, images.stop],
         "data": experiment.data.identity(),
         "seed": experiment.seed,
+        **perceptual.identity(experiment.evaluation, "evaluation"),
     }
 
 
@@ -78,10 +80,13 @@ def pixels(experiment: Experiment, source: "ImageSource", chosen: range):
 
 
 def run(work: Work) -> Result:
-    """original, estimate (n, C, S, S) float32; mse, psnr, ssim, residual, tolerance (n,); success (n,) bool."""
+    """original, estimate (n, C, S, S) float32; mse, psnr, ssim, residual, tolerance (n,); success (n,) bool; lpips
+    (n,), NaN where its weights are not at hand.
+    """
     import torch
 
     from pipeline.data.sources import load
+    from pipeline.evaluation.image_metrics import lpips
     from pipeline.gradient_inversion.trial import expose, invert, score
     from pipeline.randomness import torch_generator
 
@@ -98,7 +103,10 @@ def run(work: Work) -> Result:
     inversion = invert(network, exposed, attack, asked, own)
     refusals = sorted({refusal for refusal in inversion.refusals if refusal})
     facts = {"attack": attack, "seconds": inversion.seconds, "gradients": len(images), "refusals": refusals}
-    return Result(score(exposed, inversion), facts)
+    judged = experiment.evaluation
+    weights = perceptual.weights_file(judged, "evaluation")
+    metric, facts["lpips"] = lpips(judged.lpips, experiment.data.image_size, torch.device("cpu"), weights)
+    return Result(score(exposed, inversion, metric), facts)
 
 
 def prediction(experiment: Experiment) -> str:

@@ -1,5 +1,6 @@
 """Score the reconstructions: from the weights of real victims (H0), and from weights that saw no image (H1)."""
 
+from pipeline import perceptual
 from pipeline.config import Experiment
 from pipeline.shadow import seeds
 from pipeline.store import Result
@@ -13,7 +14,7 @@ def settings(experiment: Experiment, shard: str) -> dict:
         "seed": experiment.seed,
         "nulls": judged.nulls,
         "draws": judged.null_draws,
-        "lpips": judged.lpips,
+        **perceptual.identity(judged, "evaluation"),
         "reconstructor": judged.reconstructor,
     }
 
@@ -83,9 +84,10 @@ def run(work: Work) -> Result:
     network.load_state_dict(state_dict(inputs["reconstructor"].read(mode), prefix))
     network.to(work.device)
     metrics = {"psnr": psnr_in_unit_range, "ssim": ssim_in_unit_range}
-    perceptual, said_of_lpips = lpips(judged.lpips, data.image_size, work.device)
-    if perceptual:
-        metrics["lpips"] = perceptual
+    weights = perceptual.weights_file(judged, "evaluation")
+    likeness, said_of_lpips = lpips(judged.lpips, data.image_size, work.device, weights)
+    if likeness:
+        metrics["lpips"] = likeness
 
     h0 = min_mse(network, victims, metrics)
     arrays = {"h0/min_mse": h0.distances, "h0/nearest": h0.nearest, "h0/rebuilt": h0.rebuilt}

@@ -1,11 +1,7 @@
 """Train the reconstructor: from the weights of a shadow model to the images that trained it."""
 
-from pathlib import Path
-
-from pipeline import located
+from pipeline import perceptual
 from pipeline.config import Experiment
-from pipeline.data.settings import content_of
-from pipeline.errors import UserError
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
@@ -14,35 +10,24 @@ from stages.stage import Resources, Stage, Work
 
 def settings(experiment: Experiment, shard: str) -> dict:
     chosen = experiment.reconstructor
-    described = {
+    return {
         **chosen.model_dump(mode="json", exclude={"modes", "tensorboard", "lpips_weights"}),
+        **perceptual.identity(chosen, "reconstructor"),
         "seed": experiment.seed,
         "data": (experiment.shadow_models.data or experiment.data).identity(),
         "victims": experiment.data.identity(),
     }
-    if path := lpips_weights(experiment):
-        described["lpips_weights"] = content_of(path)
-    return described
-
-
-def lpips_weights(experiment: Experiment) -> Path | None:
-    """The file that is named; raises UserError where there is none of that name."""
-    if not (named := experiment.reconstructor.lpips_weights):
-        return None
-    path = located(named)
-    if not path.is_file():
-        raise UserError(f"reconstructor.lpips_weights: {path} does not exist; give torchvision's file of weights")
-    return path
 
 
 def inputs(experiment: Experiment) -> list[str]:
     return [*seeds.inputs(experiment), f"shadow_models/{seeds.WATCHED}", "weight_stats"]
 
 
-def perceptual(experiment: Experiment, device):
+def perceptual_loss(experiment: Experiment, device):
     from pipeline.reconstruction.losses import perceptual_network
 
-    return perceptual_network(experiment.reconstructor.lpips, device, lpips_weights(experiment))
+    chosen = experiment.reconstructor
+    return perceptual_network(chosen.lpips, device, perceptual.weights_file(chosen, "reconstructor"))
 
 
 def check(experiment: Experiment) -> None:
@@ -50,7 +35,7 @@ def check(experiment: Experiment) -> None:
 
     from pipeline.reconstruction.board import check_tensorboard
 
-    perceptual(experiment, torch.device("cpu"))
+    perceptual_loss(experiment, torch.device("cpu"))
     if experiment.reconstructor.tensorboard:
         check_tensorboard()
 
@@ -106,7 +91,7 @@ def run(work: Work) -> Result:
         standardise,
         chosen,
         purpose=(*purpose, "class", processes.rank),
-        perceptual=perceptual(experiment, device),
+        perceptual=perceptual_loss(experiment, device),
         validate=lambda trained: min_mse(trained, victims),
         checkpoint=work.checkpoint,
         progress=work.progress,

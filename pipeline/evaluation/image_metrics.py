@@ -67,17 +67,17 @@ LPIPS_WEIGHTS = {"alex": "alexnet-*.pth", "vgg": "vgg16-*.pth"}
 LEAST_SIDE = {"alex": 32, "vgg": 16}
 
 
-def lpips(name: str, side: int, device: torch.device) -> tuple[Metric | None, str]:
+def lpips(name: str, side: int, device: torch.device, weights: Path | None = None) -> tuple[Metric | None, str]:
     """LPIPS (Zhang et al. 2018) on `alex` or `vgg`, of images in [-1, 1] with `side` pixels a side: 0 means alike.
 
-    Where it cannot be had, None and the reason. Nothing is fetched: ImageNet weights count when torchvision has put
-    them into its cache before.
+    Where it cannot be had, None and the reason. Nothing is fetched: ImageNet weights come from a file, or count when
+    torchvision has put them into its cache before. Raises UserError for a file that is not theirs.
     """
     if name == "none":
         return None, "LPIPS was not asked for"
     if side < LEAST_SIDE[name]:
         return None, f"LPIPS on {name} needs images of {LEAST_SIDE[name]} pixels a side or more"
-    if not any((Path(torch.hub.get_dir()) / "checkpoints").glob(LPIPS_WEIGHTS[name])):
+    if not weights and not any((Path(torch.hub.get_dir()) / "checkpoints").glob(LPIPS_WEIGHTS[name])):
         return None, f"LPIPS is not scored: torchvision's {LPIPS_WEIGHTS[name]} is not in its cache"
-    network = perceptual_network(name, device)
+    network = perceptual_network(name, device, weights, "evaluation")
     return lambda images, others: network(images, others).flatten(), f"LPIPS on {name}, 0 means alike"

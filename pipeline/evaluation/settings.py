@@ -28,6 +28,9 @@ class Evaluation(Settings):
     false_positive_rates: Annotated[tuple[Rate, ...], Strict(False)] = (0.001, 0.005, 0.01, 0.05, 0.1)
     bootstraps: Annotated[int, Field(ge=20)] = 1000
     lpips: Literal["none", "alex", "vgg"] = Field(default="alex", description="scored where its weights are at hand")
+    lpips_weights: str | None = Field(
+        default=None, description="a file in torchvision's layout; none = torchvision's cache, and no download"
+    )
     sheet_victims: PositiveInt = 8
 
     @field_validator("nulls")

@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from pipeline.evaluation.image_metrics import mean_squared_error, psnr, ssim
+from pipeline.evaluation.image_metrics import Metric, mean_squared_error, psnr, ssim
 from pipeline.gradient_inversion.attack import Inversion
 from pipeline.gradient_inversion.attack import attack as r_conv
 from pipeline.gradient_inversion.certificate import certify
@@ -58,8 +58,9 @@ def invert(
     return replace(found, estimate=estimate, residual=residual, labels=labels)
 
 
-def score(exposed: Exposed, inversion: Inversion) -> dict[str, np.ndarray]:
-    """Row by row of the N·B images: original, estimate; mse, psnr, ssim; residual, tolerance, success of its gradient.
+def score(exposed: Exposed, inversion: Inversion, lpips: Metric | None = None) -> dict[str, np.ndarray]:
+    """Row by row of the N·B images: original, estimate; mse, psnr, ssim, lpips; residual, tolerance, success of its
+    gradient. `lpips` is a metric of images in [-1, 1]; without one that column is NaN.
 
     The images of a batch come in no order; each original is paired with an estimate so that the sum of errors is least.
     Where an attack gave up, estimate and scores are NaN.
@@ -72,7 +73,11 @@ def score(exposed: Exposed, inversion: Inversion) -> dict[str, np.ndarray]:
         "mse": mean_squared_error(originals, estimates),
         "psnr": psnr(originals, estimates),
         "ssim": ssim(originals, estimates.clamp(0, 1)),
+        "lpips": torch.full(originals.shape[:2], torch.nan),
     }
+    if lpips:
+        first, second = (2 * images.flatten(0, 1).float() - 1 for images in (originals, estimates.clamp(0, 1)))
+        scores["lpips"] = lpips(first, second).view(originals.shape[:2])
     rows = {name: part.flatten(0, 1).numpy() for name, part in scores.items()}
     per_gradient = {"residual": inversion.residual, "tolerance": inversion.tolerance, "success": inversion.success}
     return rows | {name: part.repeat_interleave(batch).numpy() for name, part in per_gradient.items()}

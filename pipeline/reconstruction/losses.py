@@ -28,11 +28,13 @@ def reconstruction_loss(
     return (error * torch.softmax(-sharpness * error, 1)).sum(1).mean()
 
 
-def perceptual_network(name: str, device: torch.device, weights: Path | None = None) -> Perceptual | None:
+def perceptual_network(
+    name: str, device: torch.device, weights: Path | None = None, part: str = "reconstructor"
+) -> Perceptual | None:
     """LPIPS (Zhang et al. 2018) on `vgg` or `alex`, frozen; None for `none`.
 
-    `weights`: a file of torchvision's vgg16 or alexnet; none = torchvision's cache, or its download. Raises UserError
-    where they are not to be had.
+    `weights`: a file of torchvision's vgg16 or alexnet; none = torchvision's cache, or its download. `part` of the
+    experiment is what an error names. Raises UserError where the weights are not to be had.
     """
     if name == "none":
         return None
@@ -49,10 +51,10 @@ def perceptual_network(name: str, device: torch.device, weights: Path | None = N
     except Exception as error:  # a download, an unpickling or a state dict fails in ways of its own
         where = f"lpips_weights={weights}" if weights else f"lpips={name}"
         raise UserError(
-            f"reconstructor.{where}: the ImageNet weights of {name} are not to be had "
+            f"{part}.{where}: the ImageNet weights of {name} are not to be had "
             f"({' '.join(f'{type(error).__name__}: {error}'.split())[:120]}); name torchvision's file in "
-            f"reconstructor.lpips_weights, put it into {torch.hub.get_dir()}/checkpoints, "
-            "or set reconstructor.lpips=none"
+            f"{part}.lpips_weights, put it into {torch.hub.get_dir()}/checkpoints, "
+            f"or set {part}.lpips=none"
         ) from error
     network = network.to(device).requires_grad_(False).eval()
     return lambda first, second: network(first, second)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipeline.evaluation.curves import LARGEST_MSE, Gaussian, phi
-from pipeline.report.style import H0_COLOUR, H1_COLOUR, MARK_COLOUR, METHOD_COLOURS, NULL_STYLES, png
+from pipeline.report.style import H0_COLOUR, H1_COLOUR, MARK_COLOUR, METHOD_COLOURS, NULL_STYLES
 from pipeline.report.table import Interval
 
 
@@ -111,7 +111,7 @@ def curve(values: Sequence[float], series: Mapping[str, Sequence[Interval]], key
     return figure
 
 
-def draw_sheet(originals: np.ndarray, rebuilt: np.ndarray, hits: np.ndarray) -> Figure:
+def sheet(originals: np.ndarray, rebuilt: np.ndarray, hits: np.ndarray) -> Figure:
     """Pairs of rows: originals (R, K, C, S, S) uint8 over what was rebuilt of them; misses (R, K) are crossed out."""
     rows, columns, _, side, _ = originals.shape
     figure = Figure(figsize=(0.62 * columns, 1.34 * rows))
@@ -128,8 +128,3 @@ def draw_sheet(originals: np.ndarray, rebuilt: np.ndarray, hits: np.ndarray) -> 
             if not hits[row, column]:
                 axes[2 * row + 1, column].plot([0, side - 1], [side - 1, 0], color=MARK_COLOUR, linewidth=0.8)
     return figure
-
-
-def sheet(originals: np.ndarray, rebuilt: np.ndarray, hits: np.ndarray) -> bytes:
-    """`draw_sheet` as PNG."""
-    return png(draw_sheet(originals, rebuilt, hits))

@@ -10,7 +10,7 @@ from pipeline.report.page import Chapter, Figure, Section, Table
 from pipeline.store import Shards
 
 Outcome = tuple[Mapping[str, np.ndarray], float, Sequence[str]]
-ROWS = ("original", "estimate", "mse", "psnr", "ssim", "residual", "tolerance", "success")
+ROWS = ("original", "estimate", "mse", "psnr", "ssim", "lpips", "residual", "tolerance", "success")
 COLUMNS = (
     "attack",
     "images",
@@ -19,6 +19,7 @@ COLUMNS = (
     "worst MSE",
     "median PSNR, dB (range 1)",
     "median SSIM",
+    "median LPIPS",
     "every estimate: median MSE",
     "every estimate: median PSNR, dB",
     "worst residual",
@@ -40,8 +41,8 @@ def summary_row(attack: str, rows: Mapping[str, np.ndarray], seconds: float, ref
     if finite.any():
         estimates = [f"{np.median(rows['mse'][finite]):.1e}", f"{np.median(rows['psnr'][finite]):.1f}"]
     if not certified:
-        return [attack, count, "0", *"––––", *estimates, "–", f"{1e3 * seconds / count:.1f}", told]
-    mse, psnr, ssim, residual = (rows[name][success] for name in ("mse", "psnr", "ssim", "residual"))
+        return [attack, count, "0", *"–––––", *estimates, "–", f"{1e3 * seconds / count:.1f}", told]
+    mse, psnr, ssim, lpips, residual = (rows[name][success] for name in ("mse", "psnr", "ssim", "lpips", "residual"))
     return [
         attack,
         count,
@@ -50,6 +51,7 @@ def summary_row(attack: str, rows: Mapping[str, np.ndarray], seconds: float, ref
         f"{mse.max():.1e}",
         f"{np.median(psnr):.1f}",
         f"{np.median(ssim):.4f}",
+        f"{np.median(lpips):.4f}" if np.isfinite(lpips).all() else "–",
         *estimates,
         f"{residual.max():.1e}",
         f"{1e3 * seconds / count:.1f}",
@@ -84,7 +86,8 @@ def chapter(found: Mapping[str, Outcome], shown: int) -> Chapter:
             for name in ("original", "estimate")
         )
         caption = f"{attack}: originals over estimates, the first {originals.shape[1]} images; a line marks no success."
-        sheets.append(Figure(figures.sheet(originals, estimates, rows["success"][None, :shown]), caption))
+        drawing = figures.sheet(originals, estimates, rows["success"][None, :shown])
+        sheets.append(Figure.of(drawing, caption, f"sheet_{attack}"))
     text = (
         "An image counts as recovered when the gradient recomputed at the estimate agrees with the given one (the "
         "certificate); MSE, PSNR and SSIM are over those, in pixels of [0, 1]. Published PSNR often takes 255 for that "

@@ -225,7 +225,7 @@ def sheet(found: Findings, shown: int) -> Figure:
         for title, chosen in choices.items()
     ]
     caption = f"Training images over their reconstructions, with {TITLES[found.score]}."
-    return Figure(kkt_figures.strips(rows), caption)
+    return Figure.of(kkt_figures.strips(rows), caption, "kkt_sheet")
 
 
 def picks_sheet(found: Findings, shown: int) -> Figure:
@@ -239,7 +239,7 @@ def picks_sheet(found: Findings, shown: int) -> Figure:
             )
         )
     caption = "An adversary's first picks, ranked without the training set, over the training image nearest to each."
-    return Figure(kkt_figures.strips(rows), caption)
+    return Figure.of(kkt_figures.strips(rows), caption, "kkt_picks")
 
 
 def curves(found: Findings, attack: Shards) -> Figure:
@@ -257,14 +257,16 @@ def curves(found: Findings, attack: Shards) -> Figure:
     caption = "Leading term of every trial's loss."
     if oracle(found):
         caption += " The dashed line is where the true data end with the best multipliers: lower is not better."
-    return Figure(kkt_figures.loss_curves(iterations, losses, counts_in, oracle(found)), caption)
+    drawing = kkt_figures.loss_curves(iterations, losses, counts_in, oracle(found))
+    return Figure.of(drawing, caption, "kkt_loss")
 
 
 def plane(found: Findings, attack: Shards) -> Figure:
     points = found.arrays["original"][:, :, 0, 0]
     pool = attack.concatenated("candidates")["candidates"].reshape(-1, 2) + points.mean(0)
     picture = kkt_figures.plane(found.arrays["plane"], PLANE_MARGIN, points, found.arrays["labels"], pool)
-    return Figure(picture, "The victim's two classes, the points it learnt, and the candidates of all trials.")
+    caption = "The victim's two classes, the points it learnt, and the candidates of all trials."
+    return Figure.of(picture, caption, "kkt_plane")
 
 
 # ------------------------------------------------------------------------------------------------------ chapter

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline.report.figures import H0_COLOUR, H1_COLOUR, MARK_COLOUR, png
+from pipeline.report.style import H0_COLOUR, H1_COLOUR, MARK_COLOUR
 
 GAP = 0.06
 """Between images of a strip, in sides of an image."""
@@ -22,7 +22,7 @@ class Strip:
     words: Sequence[str]
 
 
-def strips(rows: Sequence[Strip]) -> bytes:
+def strips(rows: Sequence[Strip]) -> Figure:
     """One pair of rows of images for each strip."""
     columns = max(len(row.words) for row in rows)
     figure = Figure(figsize=(0.72 * columns + 0.9, 1.75 * len(rows)))
@@ -38,7 +38,7 @@ def strips(rows: Sequence[Strip]) -> bytes:
         axes.set_title(row.title, loc="left", fontsize=8)
         axes.axis("off")
     figure.tight_layout()
-    return png(figure)
+    return figure
 
 
 def loss_curves(
@@ -46,7 +46,7 @@ def loss_curves(
     losses: Sequence[np.ndarray],
     judged: Sequence[bool],
     oracle: Mapping[float, float],
-) -> bytes:
+) -> Figure:
     """Loss over iterations, one line a trial; `oracle`: sharpness → the loss at the true data."""
     figure = Figure(figsize=(6.2, 3.0))
     axes = figure.add_subplot()
@@ -57,10 +57,10 @@ def loss_curves(
     axes.set(xlabel="iteration", ylabel="loss")
     if oracle:
         axes.legend()
-    return png(figure)
+    return figure
 
 
-def plane(logits: np.ndarray, margin: float, points: np.ndarray, labels: np.ndarray, candidates: np.ndarray) -> bytes:
+def plane(logits: np.ndarray, margin: float, points: np.ndarray, labels: np.ndarray, candidates: np.ndarray) -> Figure:
     """Where a two-dimensional victim says which class (G, G), training points (n, 2) and candidates (M, 2)."""
     figure = Figure(figsize=(4.6, 4.4))
     axes = figure.add_subplot()
@@ -74,4 +74,4 @@ def plane(logits: np.ndarray, margin: float, points: np.ndarray, labels: np.ndar
     axes.set(xlim=span, ylim=span)
     axes.legend(loc="upper right", fontsize=7).get_frame().set_visible(True)
     axes.grid(False)
-    return png(figure)
+    return figure

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
+from matplotlib.figure import Figure as Drawing
 
+from pipeline.report import style
 from pipeline.report.table import Table
 
 TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
@@ -14,21 +16,21 @@ TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoesca
 
 @dataclass(frozen=True)
 class Figure:
-    """A PNG picture with the sentence that says what it shows.
-
-    `file`: the name, without ending, under which it lies beside the page as PNG and, where `pdf` is given, as PDF.
-    """
+    """A picture with the sentence that says what it shows. `file`: its name, without ending, beside the page."""
 
     png: bytes
+    pdf: bytes
     caption: str
-    file: str = ""
-    pdf: bytes = b""
+    file: str
+
+    @classmethod
+    def of(cls, drawing: Drawing, caption: str, file: str) -> "Figure":
+        return cls(style.png(drawing), style.pdf(drawing), caption, file)
 
     @property
     def files(self) -> dict[str, bytes]:
         """Name → content."""
-        contents = {".png": self.png, ".pdf": self.pdf}
-        return {self.file + ending: content for ending, content in contents.items() if self.file and content}
+        return {f"{self.file}.png": self.png, f"{self.file}.pdf": self.pdf}
 
     @property
     def data_url(self) -> str:

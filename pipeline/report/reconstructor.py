@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure as Drawing
 
 from pipeline.evaluation.rates import METHODS
 from pipeline.randomness import numpy_generator
-from pipeline.report import figures, style
+from pipeline.report import figures
 from pipeline.report.cautions import cautions
 from pipeline.report.page import Chapter, Figure, Section
 from pipeline.report.table import Interval, Table
@@ -161,10 +160,6 @@ def curve_table(outcome: Outcome) -> Table:
     return Table(["FPR", *(f"TPR, {name.replace('_', '-')}" for name in METHODS)], rows, f"curve_{outcome.mode}")
 
 
-def pictured(drawing: Drawing, caption: str, file: str) -> Figure:
-    return Figure(style.png(drawing), caption, file, style.pdf(drawing))
-
-
 def sheets(outcome: Outcome, images: np.ndarray, shown: int) -> list[Figure]:
     """`shown` victims in even steps from best to worst, and as many at random; images (n, C, S, S): the test split."""
     if "h0/rebuilt" not in outcome.scores:
@@ -189,7 +184,7 @@ def sheets(outcome: Outcome, images: np.ndarray, shown: int) -> list[Figure]:
             originals, rebuilt, hits = (
                 part[:whole, 0].reshape(-1, columns, *part.shape[2:]) for part in (originals, rebuilt, hits)
             )
-        drawn.append(pictured(figures.draw_sheet(originals, rebuilt, hits), caption, f"sheet_{name}_{outcome.mode}"))
+        drawn.append(Figure.of(figures.sheet(originals, rebuilt, hits), caption, f"sheet_{name}_{outcome.mode}"))
     return drawn
 
 
@@ -208,12 +203,12 @@ def drawings(outcome: Outcome) -> list[Figure]:
         further = outcome.rates(null)
         others[null] = (further["curve_fpr"][0], further["curve"][0, 0, :, 0])
     found = [
-        pictured(
+        Figure.of(
             figures.histogram(h0, {null: outcome.h1(null) for null in outcome.nulls}, outcome.threshold),
             f"min-MSE of real victims and of the nulls. The numbers: scores_{mode}.csv.",
             f"histogram_{mode}",
         ),
-        pictured(
+        Figure.of(
             figures.roc(rates["curve_fpr"][0], curves, others),
             f"ROC, pooled; the band is the empirical curve's 95 %. The numbers: curve_{mode}.csv.",
             f"roc_{mode}",
@@ -230,9 +225,9 @@ def drawings(outcome: Outcome) -> list[Figure]:
         }
         labels = [name.removeprefix("class ") for name in scopes(rates)]
         caption = f"True-positive rates of each class, with 95 % intervals. The numbers: rates_{mode}.csv."
-        found.append(pictured(figures.bars(labels, cells, "true-positive rate"), caption, f"classes_{mode}"))
+        found.append(Figure.of(figures.bars(labels, cells, "true-positive rate"), caption, f"classes_{mode}"))
         caption = f"How many images victims give away. The numbers: recovered_{mode}.csv."
-        found.append(pictured(figures.recovered(rates["recovered"]), caption, f"recovered_{mode}"))
+        found.append(Figure.of(figures.recovered(rates["recovered"]), caption, f"recovered_{mode}"))
     return found
 
 

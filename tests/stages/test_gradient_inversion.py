@@ -39,7 +39,7 @@ def test_images_are_rebuilt_and_certified_and_reported(plan):
     page = (exact.experiment.run_directory / "report" / "index.html").read_text()
     assert "2 (100 %) of 2 images certified" in page
     table = (exact.experiment.run_directory / "report" / "r_conv.csv").read_text()
-    assert table.splitlines()[0] == "image,mse,psnr,ssim,residual,tolerance,success"
+    assert table.splitlines()[0] == "image,mse,psnr,ssim,lpips,residual,tolerance,success"
 
 
 def test_what_cannot_be_inverted_is_refused_not_shown(plan):

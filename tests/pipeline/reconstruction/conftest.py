@@ -46,7 +46,7 @@ def source_of(shards, *part) -> ShardSource:
 
 
 def scores(value: float = 0.5) -> Scores:
-    return Scores(np.array([[value]]), np.zeros((1, 1), int), np.zeros((1, 1, 1, 16, 16), np.uint8))
+    return Scores(np.array([[value]]), np.zeros((1, 1), int), np.zeros((1, 1, 1, 16, 16), np.uint8), {})
 
 
 def train(shards, directory, *, mode="conditional", period=3600.0, stop_at=None, watched=(), part=(0, 1), **changed):

@@ -10,7 +10,9 @@ from pipeline.report.table import Interval, Table
 def test_the_page_is_one_file_with_tables_and_pictures_inside():
     table = Table(["scope", "AUC"], [["pooled", 0.5]], "rates")
     sheet = figures.sheet(np.zeros((2, 3, 1, 8, 8), np.uint8), np.zeros((2, 3, 1, 8, 8), np.uint8), np.eye(2, 3) > 0)
-    page = render("A & B", "<script>", [Section("Rates", "words", [table], [Figure(sheet, "a sheet")])]).decode()
+    page = render(
+        "A & B", "<script>", [Section("Rates", "words", [table], [Figure.of(sheet, "a sheet", "sheet")])]
+    ).decode()
     assert "A &amp; B" in page
     assert "<script>" not in page
     assert "data:image/png;base64,iVBOR" in page
@@ -28,7 +30,7 @@ def test_equal_data_give_equal_pictures():
 
 def test_colour_images_are_shown_too():
     images = np.zeros((1, 2, 3, 8, 8), np.uint8)
-    assert figures.sheet(images, images, np.ones((1, 2), bool)).startswith(b"\x89PNG")
+    assert style.png(figures.sheet(images, images, np.ones((1, 2), bool))).startswith(b"\x89PNG")
 
 
 def test_a_table_is_the_same_for_people_and_programs():

@@ -1,0 +1,29 @@
+"""The weights under LPIPS that an experiment names, for training (`reconstructor:`) and for scoring (`evaluation:`)."""
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pipeline import located
+from pipeline.data.settings import content_of
+from pipeline.errors import UserError
+
+
+class Perceptual(Protocol):
+    lpips: Literal["none", "vgg", "alex"]
+    lpips_weights: str | None
+
+
+def weights_file(chosen: Perceptual, part: str) -> Path | None:
+    """The file that `lpips_weights` of this `part` of the experiment names; raises UserError where it is missing."""
+    if not chosen.lpips_weights:
+        return None
+    path = located(chosen.lpips_weights)
+    if not path.is_file():
+        raise UserError(f"{part}.lpips_weights: {path} does not exist; give torchvision's file of weights")
+    return path
+
+
+def identity(chosen: Perceptual, part: str) -> dict:
+    """What a result depends on: the network and what the file holds, never where it lies."""
+    path = weights_file(chosen, part)
+    return {"lpips": chosen.lpips} | ({"lpips_weights": content_of(path)} if path else {})
