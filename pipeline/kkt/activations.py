@@ -40,7 +40,7 @@ ACTIVATIONS = {
     "relu": Activation(
         functional.relu,
         lambda z, sharpness: torch.sigmoid(z * sharpness),
-        lambda z, sharpness, slope: (slope - slope.square()).mul_(sharpness),
+        lambda z, sharpness, slope: torch.addcmul(slope, slope, slope, value=-1).mul_(sharpness),
     ),
     "leaky_relu": Activation(lambda z: functional.leaky_relu(z, LEAKY_SLOPE), _leaky_slope, _leaky_curvature),
     "gelu": Activation(

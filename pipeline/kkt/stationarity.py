@@ -102,7 +102,7 @@ def _times(stacked: Tensor, matrix: Tensor, offset: Tensor | None = None) -> Ten
 
 def _inner(one: Tensor, other: Tensor) -> Tensor:
     """(T,): the inner product of two (T, m, b) in each trial."""
-    return (one * other).sum((1, 2))
+    return torch.linalg.vecdot(one.flatten(1), other.flatten(1))
 
 
 def _triple_products(inputs: Tensor, derivative: Tensor, *, ones: bool) -> tuple[Tensor, Tensor, Tensor]:
