@@ -92,7 +92,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_costs_only_what_did_not_fit(on_cluster, small_disk):
     """20 shards of 84 kB; after the disk has grown, `resume` makes those that are missing and no other."""
-    own = on_cluster("shadow_models.seeds=19", f"paths.runs={small_disk}")
+    own = on_cluster("shadow_models.seeds=18", f"paths.runs={small_disk}")
     own.submit("--only", "shadow_models")
     own.wait_until_left_alone()
     state = own.state("shadow_models")
