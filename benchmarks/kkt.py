@@ -11,14 +11,14 @@ With --training: a victim's way to flow time 1e4, on 500 of the embedded digits,
 its end in float32; plain gradient descent needs 10⁶ epochs in float64, of which ten are timed: its hours are time per
 epoch × epochs.
 
-Measured on one core of an AMD EPYC (AVX-512, where float32 products run at most at twice float64's rate), torch 2.15,
-with fifteen other processes on its two cores, which stretched both by two to three; ratios are of paired times:
+Measured on one core of an AMD EPYC (AVX-512; products run at 99 GFLOP/s in float32 and 49 in float64), torch 2.15,
+other work on the second core; ratios are of paired times, with --matmul-precision medium of two runs:
 
-                   published ms   ours ms   ratio   with --matmul-precision medium
-    MNIST m=40         113          12.2      8.9     9.1 … 10.5
-    CIFAR m=40         316          23.7     11.1    11.4 … 12.9
-    MNIST m=1000      1123           418      2.7     2.8 …  2.9
-    CIFAR m=1000      2751          1132      2.8     3.0 …  3.1
+                   published ms   ours ms   ratio   medium
+    MNIST m=40          51          5.8      8.8     9.4 …  9.9
+    CIFAR m=40         128         10.6     12.4    12.6
+    MNIST m=1000       687          250      2.7     2.9
+    CIFAR m=1000      1310          458      2.8     2.9 …  3.0
     MNIST victim    flow 92 s in 744 steps, plain descent 81 h: 3,100
 
 With 40 candidates 85 % of our time, with 1,000 93 % is matrix products; the published way needs 1.3 times as many
