@@ -14,14 +14,13 @@ takes 10 % (unconditional) and 6 % (conditional) at width 16, 3 % and 9 % at wid
 import argparse
 import resource
 import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.clock import seconds
 from pipeline.evaluation.image_metrics import psnr_in_unit_range, ssim_in_unit_range
 from pipeline.evaluation.min_mse import BLOCK, min_mse
 from pipeline.evaluation.rates import rates
@@ -33,14 +32,6 @@ from pipeline.statistics import h1_from_correlation
 INPUTS = 2570
 IMAGES = 10_000
 METRICS = {"psnr": psnr_in_unit_range, "ssim": ssim_in_unit_range}
-
-
-def seconds(work: Callable) -> float:
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 @torch.no_grad()

@@ -28,8 +28,6 @@ multiplications at m = 1000. On this processor `medium` takes other routines of 
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -38,6 +36,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.clock import seconds
 from pipeline.checkpoint import Checkpoint
 from pipeline.data.settings import DataSet
 from pipeline.kkt.multipliers import candidate_labels
@@ -129,12 +128,6 @@ class ClosedForm:
         self.done += 1
         for variable, gradient, moments in zip(self.variables, self.gradients(), self.moments, strict=True):
             step("adam", variable, gradient, moments, self.rates, self.done)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def attacked(shape: tuple[int, ...]) -> Victim:

@@ -29,13 +29,12 @@ import argparse
 import os
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.clock import seconds
 from benchmarks.plain_loop import train_plainly
 from pipeline.shadow.heads import Head
 from pipeline.shadow.settings import Training
@@ -65,14 +64,6 @@ CONFIGURATIONS = {  # features, images a set, models timed at once, training
     "CelebA N=10": (2048, 10, 1000, Training(**CELEBA)),
     "CelebA N=40": (2048, 40, 500, Training(**CELEBA)),
 }
-
-
-def seconds(work: Callable) -> float:
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def write(weights: torch.Tensor) -> None:

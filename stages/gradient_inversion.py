@@ -43,7 +43,12 @@ def settings(experiment: Experiment, shard: str) -> dict:
 
 
 def check(experiment: Experiment) -> None:
+    import torch
+
     from pipeline.data.sources import load
+    from pipeline.evaluation.image_metrics import lpips
+
+    lpips(experiment.evaluation, experiment.data.image_size, torch.device("cpu"))
 
     source = load(experiment.data, "train", experiment.paths.data_root)
     if len(source) < (images := experiment.gradient_inversion.images):
@@ -103,9 +108,7 @@ def run(work: Work) -> Result:
     inversion = invert(network, exposed, attack, asked, own)
     refusals = sorted({refusal for refusal in inversion.refusals if refusal})
     facts = {"attack": attack, "seconds": inversion.seconds, "gradients": len(images), "refusals": refusals}
-    judged = experiment.evaluation
-    weights = perceptual.weights_file(judged, "evaluation")
-    metric, facts["lpips"] = lpips(judged.lpips, experiment.data.image_size, torch.device("cpu"), weights)
+    metric, facts["lpips"] = lpips(experiment.evaluation, experiment.data.image_size, torch.device("cpu"))
     return Result(score(exposed, inversion, metric), facts)
 
 

@@ -33,10 +33,12 @@ def check(experiment: Experiment) -> None:
     import torch
 
     from pipeline.data.sources import load
+    from pipeline.evaluation.image_metrics import lpips
     from pipeline.evaluation.nulls import other_victims
     from pipeline.randomness import numpy_generator
     from pipeline.reconstruction.candidates import candidate_groups
 
+    lpips(experiment.evaluation, experiment.data.image_size, torch.device("cpu"))
     if "other_victims" in experiment.evaluation.nulls:
         source = load(experiment.data, "test", experiment.paths.data_root)
         indices, _ = seeds.deal(experiment, seeds.VICTIMS, source.labels)
@@ -84,8 +86,7 @@ def run(work: Work) -> Result:
     network.load_state_dict(state_dict(inputs["reconstructor"].read(mode), prefix))
     network.to(work.device)
     metrics = {"psnr": psnr_in_unit_range, "ssim": ssim_in_unit_range}
-    weights = perceptual.weights_file(judged, "evaluation")
-    likeness, said_of_lpips = lpips(judged.lpips, data.image_size, work.device, weights)
+    likeness, said_of_lpips = lpips(judged, data.image_size, work.device)
     if likeness:
         metrics["lpips"] = likeness
 

@@ -11,6 +11,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.image_metrics import lpips, psnr_in_unit_range, ssim, ssim_in_unit_range
 from pipeline.evaluation.min_mse import min_mse
 from pipeline.evaluation.nearest_neighbour import nearest_same_class, threshold
+from pipeline.evaluation.settings import Evaluation
 from pipeline.evaluation.victims import VictimSet, accuracy
 from pipeline.networks.reconstructor import Reconstructor
 from pipeline.shadow.settings import Training
@@ -87,7 +88,7 @@ def test_lpips_is_absent_with_a_reason_where_its_weights_are(tmp_path, monkeypat
         ("alex", 16, "32 pixels"),
         ("vgg", 32, "not in its cache"),
     ):
-        metric, said = lpips(name, side, torch.device("cpu"))
+        metric, said = lpips(Evaluation(lpips=name), side, torch.device("cpu"))
         assert metric is None
         assert reason in said
 
@@ -102,3 +103,11 @@ def test_heads_are_judged_on_their_own_images_and_on_all_others():
         assert found.trained == pytest.approx([trained])
         assert found.unseen == pytest.approx([unseen])
     assert accuracy(always_one, features, labels, np.array([[0]]), Task(kind="identity"), training) is None
+
+
+def test_weights_of_lpips_that_are_not_theirs_are_one_line(tmp_path):
+    path = tmp_path / "alex.pth"
+    path.write_bytes(b"junk")
+    judged = Evaluation(lpips="alex", lpips_weights=str(path))
+    with pytest.raises(UserError, match=r"evaluation.lpips_weights=.*alex.pth: the ImageNet weights of alex are not"):
+        lpips(judged, 32, torch.device("cpu"))
