@@ -86,7 +86,7 @@ def run(work: Work) -> Result:
         objective = stationarity_objective(network, labels, asked.attack_loss, method)
     trials, loss = blocks(experiment)[work.shard], asked.attack_loss
     stack = first_stack(attack, asked.search, loss, trials, mean.shape, classes, experiment.seed, work.device)
-    with matmul_precision(attack.matmul_precision):
+    with matmul_precision(attack.matmul_precision, work.device):
         found = run_attack(
             stack, objective, attack, asked.search.halve_at, checkpoint=work.checkpoint, progress=work.progress
         )

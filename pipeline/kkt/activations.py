@@ -16,12 +16,35 @@ class Activation:
     """`value(z)`; `slope(z, α)`, by which derivatives are multiplied; `curvature(z, α, slope)`, the slope's derivative.
 
     Of relu and leaky_relu the slope is the surrogate (arXiv 2206.07758, appendix): σ(αz), and its blend with
-    LEAKY_SLOPE. Smooth activations have their own derivatives and no use for α.
+    LEAKY_SLOPE. Smooth activations have their own derivatives and no use for α. Value and slope go to `out`, if given.
     """
 
-    value: Callable[[Tensor], Tensor]
-    slope: Callable[[Tensor, Tensor], Tensor]
+    value: Callable[..., Tensor]
+    slope: Callable[..., Tensor]
     curvature: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+    def to_linear(self, to_value: Tensor, to_slope: Tensor, z: Tensor, sharpness: Tensor, slope: Tensor) -> Tensor:
+        """The derivative by z, from those by value and by slope, one of which it is written to."""
+        return to_value.mul_(slope).addcmul_(to_slope, self.curvature(z, sharpness, slope))
+
+
+class _SurrogateReLU(Activation):
+    def to_linear(self, to_value: Tensor, to_slope: Tensor, z: Tensor, sharpness: Tensor, slope: Tensor) -> Tensor:
+        """With αs(1 − s) for the curvature: s·v + αs(1 − s)·t lies between αst, at s = 0, and v."""
+        return to_slope.mul_(slope).mul_(sharpness).lerp_(to_value, slope)
+
+
+def _relu(z: Tensor, out: Tensor | None = None) -> Tensor:
+    return functional.relu(z) if out is None else torch.clamp_min(z, 0, out=out)
+
+
+def _surrogate_slope(z: Tensor, sharpness: Tensor, out: Tensor | None = None) -> Tensor:
+    return torch.mul(z, sharpness, out=out).sigmoid_()
+
+
+def _copied(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function with an `out`, which torch has given it none of."""
+    return lambda *values, out=None: function(*values) if out is None else out.copy_(function(*values))
 
 
 def _leaky_slope(z: Tensor, sharpness: Tensor) -> Tensor:
@@ -37,25 +60,23 @@ def _normal_density(z: Tensor) -> Tensor:
 
 
 ACTIVATIONS = {
-    "relu": Activation(
-        functional.relu,
-        lambda z, sharpness: torch.sigmoid(z * sharpness),
-        lambda z, sharpness, slope: torch.addcmul(slope, slope, slope, value=-1).mul_(sharpness),
+    "relu": _SurrogateReLU(_relu, _surrogate_slope, lambda z, sharpness, slope: sharpness * slope * (1 - slope)),
+    "leaky_relu": Activation(
+        _copied(lambda z: functional.leaky_relu(z, LEAKY_SLOPE)), _copied(_leaky_slope), _leaky_curvature
     ),
-    "leaky_relu": Activation(lambda z: functional.leaky_relu(z, LEAKY_SLOPE), _leaky_slope, _leaky_curvature),
     "gelu": Activation(
-        functional.gelu,
-        lambda z, sharpness: torch.special.ndtr(z) + z * _normal_density(z),
+        _copied(functional.gelu),
+        _copied(lambda z, sharpness: torch.special.ndtr(z) + z * _normal_density(z)),
         lambda z, sharpness, slope: (2 - z.square()) * _normal_density(z),
     ),
     "sigmoid": Activation(
         torch.sigmoid,
-        lambda z, sharpness: torch.sigmoid(z) * (1 - torch.sigmoid(z)),
+        _copied(lambda z, sharpness: torch.sigmoid(z) * (1 - torch.sigmoid(z))),
         lambda z, sharpness, slope: slope * (1 - 2 * torch.sigmoid(z)),
     ),
     "tanh": Activation(
         torch.tanh,
-        lambda z, sharpness: 1 - torch.tanh(z).square(),
+        _copied(lambda z, sharpness: 1 - torch.tanh(z).square()),
         lambda z, sharpness, slope: -2 * torch.tanh(z) * slope,
     ),
 }

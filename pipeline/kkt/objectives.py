@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pipeline.kkt.multipliers import coefficients, penalty
 from pipeline.kkt.networks import Victim
@@ -76,5 +77,5 @@ def naive_objective(network: Victim, labels: Tensor) -> Objective:
 
 def range_penalty(candidates: Tensor) -> tuple[Tensor, Tensor]:
     """Σ (x − 1)₊² + (−1 − x)₊² (T,), and its gradient."""
-    beyond = candidates - candidates.clamp(-1, 1)
-    return beyond.square().flatten(1).sum(1), 2 * beyond
+    beyond = functional.softshrink(candidates, 1)
+    return beyond.square().flatten(1).sum(1), beyond.mul_(2)

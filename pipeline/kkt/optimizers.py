@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 MOMENTUM = 0.9
@@ -22,8 +23,10 @@ def step(optimizer: str, variable: Tensor, gradient: Tensor, moments: list[Tenso
     (mean, square), (beta, square_beta) = moments, ADAM_BETAS
     mean.lerp_(gradient, 1 - beta)
     square.mul_(square_beta).addcmul_(gradient, gradient, value=1 - square_beta)
-    scale = (square / (1 - square_beta**number)).sqrt_().add_(ADAM_EPSILON)
-    variable.sub_(rates / (1 - beta**number) * mean / scale)
+    spread = math.sqrt(1 - square_beta**number)  # what the square root lacks while its running mean is young
+    direction = torch.sqrt(square).add_(ADAM_EPSILON * spread)
+    torch.div(mean, direction, out=direction)
+    variable.addcmul_(direction, rates, value=-spread / (1 - beta**number))
 
 
 def cosine(done: int, iterations: int) -> float:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pipeline.kkt.activations import ACTIVATIONS, with_surrogate_slope
 from pipeline.kkt.networks import Victim
+from pipeline.kkt.products import Memory, gram, inner, multiply
 
-SMALL_GRAM = 200
-"""Rows below which a product by quarters costs more than the quarter it saves."""
+Factors = tuple[Tensor, Tensor]
 
 Coefficients = Callable[[Tensor], Tensor]
 """Logits (T, m, K) → coefficients (T, m, K); the logits are constants to it."""
@@ -44,94 +44,84 @@ def by_closed_form(network: Victim) -> Evaluate:
     −½‖R‖² has the derivatives ARᵀ = Z − A(AᵀD) by D and DR = DW − D(DᵀA) by A. Few candidates make these cheaper as
     (AAᵀ)D and (DDᵀ)A; each layer takes the shorter way, and ‖R‖² = ‖W‖² − 2⟨D, Z⟩ + ‖G‖² needs nothing more. The bias
     is the weight of one more input, which is always 1.
+
+    The candidates' gradient stands in memory that the next evaluation writes to.
     """
     activation = ACTIVATIONS[network.settings.activation]
     weights, bias = [layer.weight.detach() for layer in network.layers], network.layers[0].bias.detach()
     depth, norm = len(weights), sum(parameter.detach().square().sum() for parameter in network.parameters())
+    memory = Memory()
 
     @torch.no_grad()
     def evaluate(candidates: Tensor, sharpness: Tensor, coefficients: Coefficients) -> Stationarity:
-        count, alpha = candidates.shape[1], sharpness[:, None, None]
+        (trials, count), alpha = candidates.shape[:2], sharpness[:, None, None]
+
+        def place(name: str, position: int, width: int) -> Tensor:
+            return memory((name, position), (trials, count, width), candidates)
+
         values, linear, slopes = [candidates.flatten(2)], [], []
         for position, weight in enumerate(weights):
-            linear.append(_times(values[-1], weight.t(), bias if position == 0 else None))
+            z = place("z", position, len(weight))
+            if position == 0:
+                z.copy_(bias)
+            linear.append(multiply(z, values[-1], weight.t(), add=position == 0))
             if position < depth - 1:
-                values.append(activation.value(linear[-1]))
-                slopes.append(activation.slope(linear[-1], alpha))
+                values.append(activation.value(z, out=place("a", position, len(weight))))
+                slopes.append(activation.slope(z, alpha, out=place("slope", position, len(weight))))
         with torch.enable_grad():
             chosen = coefficients(linear[-1])
 
-        # down: derivatives of Σ u Φ/m by each layer's inputs, and by its Z
+        # down: derivatives D of Σ u Φ/m by each layer's Z, and by its inputs
         by_linear = [chosen.detach() / count]
-        by_value: list[Tensor] = []
+        by_inputs: list[Tensor] = []
         for position in range(depth - 1, 0, -1):
-            by_value.insert(0, _times(by_linear[0], weights[position]))
-            by_linear.insert(0, by_value[0] * slopes[position - 1])
+            width = weights[position].shape[1]
+            by_inputs.insert(0, multiply(place("da", position, width), by_linear[0], weights[position]))
+            by_linear.insert(0, torch.mul(by_inputs[0], slopes[position - 1], out=place("dz", position, width)))
 
-        distance, to_linear_derivative, to_inputs = norm, [], []
+        distance, to_linear_derivative, explained = norm, [], []
         for position, (inputs, derivative, z) in enumerate(zip(values, by_linear, linear, strict=True)):
-            squared, towards_derivative, towards_inputs = _triple_products(inputs, derivative, ones=position == 0)
-            distance = distance - 2 * _inner(derivative, z) + squared
-            to_linear_derivative.append(z - towards_derivative)
-            to_inputs.append(towards_inputs)
+            squared, left, right = _explained(inputs, derivative, memory, position)
+            distance = distance - 2 * inner(derivative, z) + squared
+            rest = place("rest", position, z.shape[2]).copy_(z)
+            if position == 0:
+                total = derivative.sum(1, keepdim=True)
+                distance, rest = distance + inner(total, total), rest.sub_(total)
+            to_linear_derivative.append(multiply(rest, *left, alpha=-1, add=True))
+            explained.append(right)
 
         # up: what each D owes to the residual of its own layer and to those below
         for position in range(1, depth):
-            below = to_linear_derivative[position - 1] * slopes[position - 1]
-            to_linear_derivative[position] += _times(below, weights[position].t())
+            below = place("below", position, slopes[position - 1].shape[2])
+            torch.mul(to_linear_derivative[position - 1], slopes[position - 1], out=below)
+            multiply(to_linear_derivative[position], below, weights[position].t(), add=True)
 
         # down: what each A owes to the residual above it, and each Z to its A and to its slope
-        to_linear = torch.zeros_like(by_linear[-1])
+        to_linear = None
         for position in range(depth - 1, 0, -1):
-            to_value = _times(by_linear[position] + to_linear, weights[position]).sub_(to_inputs[position])
-            to_slope = to_linear_derivative[position - 1] * by_value[position - 1]
-            curvature = activation.curvature(linear[position - 1], alpha, slopes[position - 1])
-            to_linear = to_value.mul_(slopes[position - 1]).addcmul_(to_slope, curvature)
-        to_candidates = _times(by_linear[0] + to_linear, weights[0]).sub_(to_inputs[0])
-        to_coefficients = to_linear_derivative[-1] / count
-        return Stationarity(distance, to_candidates.mul_(-2).view_as(candidates), -2 * to_coefficients, chosen)
+            to_slope = to_linear_derivative[position - 1].mul_(by_inputs[position - 1])
+            to_value = multiply(by_inputs[position - 1], *explained[position], alpha=-1, add=True)
+            if to_linear is not None:
+                multiply(to_value, to_linear, weights[position], add=True)
+            to_linear = activation.to_linear(to_value, to_slope, linear[position - 1], alpha, slopes[position - 1])
+        to_candidates = multiply(place("gradient", 0, values[0].shape[2]), *explained[0], alpha=2)
+        multiply(to_candidates, to_linear.add_(by_linear[0]), weights[0], alpha=-2, add=True)
+        to_coefficients = to_linear_derivative[-1] * (-2 / count)
+        return Stationarity(distance, to_candidates.view_as(candidates), to_coefficients, chosen)
 
     return evaluate
 
 
-def _times(stacked: Tensor, matrix: Tensor, offset: Tensor | None = None) -> Tensor:
-    """(T, m, a) times (a, b), plus (b,), as one product."""
-    flat = stacked.flatten(0, 1)
-    return (flat @ matrix if offset is None else torch.addmm(offset, flat, matrix)).unflatten(0, stacked.shape[:2])
-
-
-def _inner(one: Tensor, other: Tensor) -> Tensor:
-    """(T,): the inner product of two (T, m, b) in each trial."""
-    return torch.linalg.vecdot(one.flatten(1), other.flatten(1))
-
-
-def _triple_products(inputs: Tensor, derivative: Tensor, *, ones: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """A (T, m, a) and D (T, m, b) → ‖DᵀA‖² (T,), AAᵀD (T, m, b) and DDᵀA (T, m, a), in the order of fewer products.
-
-    `ones`: with another input that is always 1 joined to A in the first two.
-    """
-    count, a, b = inputs.shape[1], inputs.shape[2], derivative.shape[2]
-    if gram_is_shorter(count, a, b):
-        of_inputs, of_derivative = _gram(inputs), _gram(derivative)
-        if ones:
-            of_inputs += 1
-        return _inner(of_inputs, of_derivative), of_inputs @ derivative, of_derivative @ inputs
-    product = derivative.mT @ inputs
-    squared, towards_derivative = _inner(product, product), inputs @ product.mT
-    if ones:
-        total = derivative.sum(1, keepdim=True)
-        squared, towards_derivative = squared + _inner(total, total), towards_derivative.add_(total)
-    return squared, towards_derivative, derivative @ product
-
-
-def _gram(values: Tensor) -> Tensor:
-    """AAᵀ (T, m, m) of A (T, m, a); large ones by quarters, of which the one above the diagonal is that below it."""
-    count = values.shape[1]
-    if count < 2 * SMALL_GRAM:
-        return values @ values.mT
-    first, second = values.split([count // 2, count - count // 2], 1)
-    across = second @ first.mT
-    return torch.cat([torch.cat([_gram(first), across.mT], 2), torch.cat([across, _gram(second)], 2)], 1)
+def _explained(inputs: Tensor, derivative: Tensor, memory: Memory, position: int) -> tuple[Tensor, Factors, Factors]:
+    """A (T, m, a) and D (T, m, b) → ‖DᵀA‖² (T,), and factors of A(AᵀD) and D(DᵀA), in the order of fewer products."""
+    trials, count, width = inputs.shape
+    if gram_is_shorter(count, width, derivative.shape[2]):
+        of_inputs = gram(memory(("aa", position), (trials, count, count), inputs), inputs)
+        of_derivative = gram(memory(("dd", position), (trials, count, count), inputs), derivative)
+        return inner(of_inputs, of_derivative), (of_inputs, derivative), (of_derivative, inputs)
+    product = memory(("g", position), (trials, derivative.shape[2], width), inputs)
+    multiply(product, derivative.mT, inputs)
+    return inner(product, product), (inputs, product.mT), (derivative, product)
 
 
 def gram_is_shorter(count: int, inputs: int, outputs: int) -> bool:

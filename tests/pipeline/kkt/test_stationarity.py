@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.kkt import stationarity
+from pipeline.kkt import products, stationarity
 from pipeline.kkt.multipliers import candidate_labels, coefficients
 from pipeline.kkt.objectives import stationarity_objective
 from pipeline.kkt.settings import Convolution
@@ -90,9 +90,10 @@ def test_closed_form_equals_autograd(victim, monkeypatch, hidden, kind, gram, dt
 
 
 def test_a_gram_matrix_by_quarters_is_the_gram_matrix(monkeypatch):
-    monkeypatch.setattr(stationarity, "SMALL_GRAM", 2)
+    monkeypatch.setattr(products, "SMALL_GRAM", 2)
     values = torch.randn(2, 13, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert torch.allclose(stationarity._gram(values), values @ values.mT, atol=1e-14)
+    found = products.gram(torch.full((2, 13, 13), torch.nan, dtype=torch.float64), values)
+    assert torch.allclose(found, values @ values.mT, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", ["binary", "full"])
