@@ -155,7 +155,7 @@ def inversions_table(plans: Sequence[Plan]) -> Table:
 
 def kkt_table(plans: Sequence[Plan]) -> Table:
     """What attacks on trained weights recovered, of finished experiments, a sentence for each."""
-    from pipeline.report.kkt import answer, findings
+    from pipeline.report.kkt.findings import answer, findings
 
     table = Table("experiment", "KKT reconstruction", box=None, pad_edge=False, header_style="bold")
     for plan in plans:

@@ -81,7 +81,8 @@ def inversion_chapter(work: Work) -> "Chapter":
 
 
 def kkt_chapter(work: Work) -> "Chapter":
-    from pipeline.report.kkt import chapter, findings
+    from pipeline.report.kkt.chapter import chapter
+    from pipeline.report.kkt.findings import findings
 
     return chapter(findings(work.inputs), work.inputs["kkt_attack"], work.experiment.kkt.analysis.sheet)
 
