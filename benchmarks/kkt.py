@@ -11,13 +11,13 @@ With --training: a victim's way to flow time 1e4, on 500 of the embedded digits,
 its end in float32; plain gradient descent needs 10⁶ epochs in float64, of which ten are timed: its hours are time per
 epoch × epochs.
 
-Measured on one core of an AMD EPYC with AVX-512, torch 2.15, three runs:
+Measured on one core of an AMD EPYC with AVX-512, torch 2.15, the other core idle; of five runs:
 
                    published ms     ours ms      ratio
-    MNIST m=40       54             5.2          10.3 … 10.4
-    CIFAR m=40      115 …  123      9.2 …   9.4  12.5 … 13.4
-    MNIST m=1000    607           214   … 217     2.8
-    CIFAR m=1000   1180 … 1190    391   … 394     3.0 …  3.1
+    MNIST m=40       51 …   56      5.1 …   5.3  10.0 … 10.6
+    CIFAR m=40      115 …  123      9.2 …   9.4  12.3 … 13.4
+    MNIST m=1000    601 …  610    214   … 218     2.8
+    CIFAR m=1000   1180 … 1265    391   … 394     3.0 …  3.2
     MNIST victim    flow 92 s in 744 steps, plain descent 81 h: 3,100
 
 The floor is matrix products, 89 % (m = 1000) of our time at this processor's peak: 113 GFLOP/s in float32, half of that

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pipeline.kkt.multipliers import coefficients, penalty
 from pipeline.kkt.networks import Victim
 from pipeline.kkt.problems import signs
+from pipeline.kkt.products import inner
 from pipeline.kkt.stationarity import METHODS
 
 
@@ -46,9 +46,9 @@ def stationarity_objective(network: Victim, labels: Tensor, loss: str, method: s
         (multipliers_gradient,) = torch.autograd.grad(
             (found.coefficients, own), multipliers, (found.coefficients_gradient, torch.ones_like(own))
         )
-        outside, outside_gradient = range_penalty(candidates)
+        outside = add_range_penalty(candidates, found.candidates_gradient)
         terms = {"stationarity": found.distance, "range": outside, "multipliers": own.detach()}
-        return Evaluation(terms, found.candidates_gradient.add_(outside_gradient), multipliers_gradient)
+        return Evaluation(terms, found.candidates_gradient, multipliers_gradient)
 
     return evaluate
 
@@ -68,14 +68,15 @@ def naive_objective(network: Victim, labels: Tensor) -> Objective:
         else:
             confidence = logits[:, torch.arange(len(labels)), labels].mean(1)
         (gradient,) = torch.autograd.grad(-confidence.sum(), inputs)
-        outside, outside_gradient = range_penalty(candidates)
-        terms = {"confidence": -confidence.detach(), "range": outside}
-        return Evaluation(terms, gradient + outside_gradient, torch.zeros_like(multipliers))
+        terms = {"confidence": -confidence.detach(), "range": add_range_penalty(candidates, gradient)}
+        return Evaluation(terms, gradient, torch.zeros_like(multipliers))
 
     return evaluate
 
 
-def range_penalty(candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ (x − 1)₊² + (−1 − x)₊² (T,), and its gradient."""
-    beyond = functional.softshrink(candidates, 1)
-    return beyond.square().flatten(1).sum(1), beyond.mul_(2)
+def add_range_penalty(candidates: Tensor, gradient: Tensor) -> Tensor:
+    """Σ (x − 1)₊² + (−1 − x)₊² (T,); its gradient is added to `gradient`."""
+    beyond = candidates.clamp(-1, 1)
+    torch.sub(candidates, beyond, out=beyond)
+    gradient.add_(beyond, alpha=2)
+    return inner(beyond, beyond)

@@ -15,7 +15,10 @@ MOMENTS = {"sgd": 1, "adam": 2}
 
 
 def step(optimizer: str, variable: Tensor, gradient: Tensor, moments: list[Tensor], rates: Tensor, number: int) -> None:
-    """One step in place, with a rate (T,) for each trial; `moments` start at zero, `number` counts steps from 1."""
+    """One step in place, with a rate (T,) for each trial; `moments` start at zero, `number` counts steps from 1.
+
+    Nothing is left of the gradient: its memory is worked in.
+    """
     rates = rates.view(-1, *[1] * (variable.ndim - 1))
     if optimizer == "sgd":
         variable.sub_(rates * moments[0].mul_(MOMENTUM).add_(gradient))
@@ -24,7 +27,7 @@ def step(optimizer: str, variable: Tensor, gradient: Tensor, moments: list[Tenso
     mean.lerp_(gradient, 1 - beta)
     square.mul_(square_beta).addcmul_(gradient, gradient, value=1 - square_beta)
     spread = math.sqrt(1 - square_beta**number)  # what the square root lacks while its running mean is young
-    direction = torch.sqrt(square).add_(ADAM_EPSILON * spread)
+    direction = torch.sqrt(square, out=gradient).add_(ADAM_EPSILON * spread)
     torch.div(mean, direction, out=direction)
     variable.addcmul_(direction, rates, value=-spread / (1 - beta**number))
 

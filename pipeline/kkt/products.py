@@ -53,5 +53,5 @@ def _gram_by_quarters(total: Tensor, values: Tensor) -> None:
 
 
 def inner(one: Tensor, other: Tensor) -> Tensor:
-    """(T,): the inner product of two (T, m, b) in each trial."""
+    """(T,): the inner product of two (T, …) in each trial."""
     return (one.flatten(1)[:, None] @ other.flatten(1)[..., None]).flatten()

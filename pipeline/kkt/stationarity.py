@@ -49,6 +49,7 @@ def by_closed_form(network: Victim) -> Evaluate:
     """
     activation = ACTIVATIONS[network.settings.activation]
     weights, bias = [layer.weight.detach() for layer in network.layers], network.layers[0].bias.detach()
+    transposed = [weight.t().contiguous() for weight in weights]
     depth, norm = len(weights), sum(parameter.detach().square().sum() for parameter in network.parameters())
     memory = Memory()
 
@@ -64,7 +65,7 @@ def by_closed_form(network: Victim) -> Evaluate:
             z = place("z", position, len(weight))
             if position == 0:
                 z.copy_(bias)
-            linear.append(multiply(z, values[-1], weight.t(), add=position == 0))
+            linear.append(multiply(z, values[-1], transposed[position], add=position == 0))
             if position < depth - 1:
                 values.append(activation.value(z, out=place("a", position, len(weight))))
                 slopes.append(activation.slope(z, alpha, out=place("slope", position, len(weight))))
@@ -94,7 +95,7 @@ def by_closed_form(network: Victim) -> Evaluate:
         for position in range(1, depth):
             below = place("below", position, slopes[position - 1].shape[2])
             torch.mul(to_linear_derivative[position - 1], slopes[position - 1], out=below)
-            multiply(to_linear_derivative[position], below, weights[position].t(), add=True)
+            multiply(to_linear_derivative[position], below, transposed[position], add=True)
 
         # down: what each A owes to the residual above it, and each Z to its A and to its slope
         to_linear = None

@@ -8,7 +8,7 @@ from pipeline.checkpoint import Checkpoint
 from pipeline.errors import UserError
 from pipeline.kkt.attack import first_stack, run_attack
 from pipeline.kkt.multipliers import candidate_labels, coefficients, penalty
-from pipeline.kkt.objectives import naive_objective, range_penalty, stationarity_objective
+from pipeline.kkt.objectives import add_range_penalty, naive_objective, stationarity_objective
 from pipeline.kkt.optimizers import ADAM_EPSILON, MOMENTS, cosine, step
 from pipeline.kkt.search import better_half, hyperparameters
 from pipeline.kkt.settings import AttackSettings, Range, SearchSettings
@@ -25,7 +25,7 @@ def test_steps_are_pytorchs_with_a_rate_for_each_trial(name):
     gradients = torch.randn(5, 2, 3, generator=generator)
     variable, moments = start.clone(), [torch.zeros(2, 3) for _ in range(MOMENTS[name])]
     for number, gradient in enumerate(gradients):
-        step(name, variable, gradient, moments, rates, number + 1)
+        step(name, variable, gradient.clone(), moments, rates, number + 1)
     for trial, rate in enumerate(rates.tolist()):
         one = start[trial].clone().requires_grad_()
         options = {"momentum": 0.9} if name == "sgd" else {"eps": ADAM_EPSILON}
@@ -138,7 +138,8 @@ def test_killed_and_resumed_to_the_same_bits(victim, tmp_path, monkeypatch, opti
 
 def test_pixels_outside_the_range_cost_their_squared_excess():
     candidates = torch.tensor([[0.5, 1.5, -3.0]], dtype=torch.float64).view(1, 1, 1, 1, 3)
-    value, gradient = range_penalty(candidates)
+    gradient = torch.zeros_like(candidates)
+    value = add_range_penalty(candidates, gradient)
     assert value.item() == 0.25 + 4
     assert gradient.flatten().tolist() == [0, 1, -4]
 
