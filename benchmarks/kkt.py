@@ -149,7 +149,7 @@ def measure(shape: tuple[int, ...], count: int, trials: int) -> dict[str, float]
     published.iterate()
     error = float((gradient - published.candidates.grad).norm() / gradient.norm())
     ours.iterate()
-    repeats = max(1, 160 // count)
+    repeats = max(3, 400 // count)  # after the other's turn, caches are its
     rounds = []
     for _ in range(ROUNDS):
         theirs = seconds(lambda: [published.iterate() for _ in range(repeats)]) / repeats

@@ -96,6 +96,23 @@ def test_a_gram_matrix_by_quarters_is_the_gram_matrix(monkeypatch):
     assert torch.allclose(found, values @ values.mT, atol=1e-14)
 
 
+@pytest.mark.parametrize("gram", [True, False])
+def test_memory_that_is_written_again_holds_nothing_of_what_was_there(victim, monkeypatch, gram):
+    monkeypatch.setattr(stationarity, "gram_is_shorter", lambda *_: gram)
+    evaluate, labels = by_closed_form(victim((7, 5), 1)), candidate_labels(9, 2)
+    candidates, multipliers = drawn("binary", 3, 9, 1)
+
+    def found(trials):
+        weigh = coefficients("binary", multipliers[trials], labels)
+        one = evaluate(candidates[trials], torch.full((len(trials),), 20.0, dtype=torch.float64), weigh)
+        return one.distance, one.candidates_gradient.clone(), one.coefficients_gradient
+
+    first = found([0, 1])
+    found([2])
+    found([2, 1])
+    assert all(torch.equal(one, other) for one, other in zip(first, found([0, 1]), strict=True))
+
+
 @pytest.mark.parametrize("kind", ["binary", "full"])
 def test_the_autograd_path_equals_plain_autograd(victim, kind):
     outputs = 3 if kind == "full" else 1
