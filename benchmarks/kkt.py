@@ -11,19 +11,21 @@ With --training: a victim's way to flow time 1e4, on 500 of the embedded digits,
 its end in float32; plain gradient descent needs 10⁶ epochs in float64, of which ten are timed: its hours are time per
 epoch × epochs.
 
-Measured on one core of an AMD EPYC with AVX-512, torch 2.15, the other core idle; of five runs:
+Measured on one core of an AMD EPYC with AVX-512, torch 2.15, the other core idle; of eight runs:
 
                    published ms     ours ms      ratio
-    MNIST m=40       51 …   56      5.1 …   5.3  10.0 … 10.6
+    MNIST m=40       51 …   56      5.1 …   5.3   9.8 … 10.7, median 10.3
     CIFAR m=40      115 …  123      9.2 …   9.4  12.3 … 13.4
-    MNIST m=1000    601 …  610    214   … 218     2.8
-    CIFAR m=1000   1180 … 1265    391   … 394     3.0 …  3.2
+    MNIST m=1000    601 …  627    214   … 218     2.8 …  2.9
+    CIFAR m=1000   1180 … 1265    391   … 398     3.0 …  3.2
     MNIST victim    flow 92 s in 744 steps, plain descent 81 h: 3,100
 
-The floor is matrix products, 89 % (m = 1000) of our time at this processor's peak: 113 GFLOP/s in float32, half of that
-in float64. At m = 1000 the published way needs 1.26 times as many multiplications, 2.5 times our time at equal
-efficiency; the rest of the ratio is its passes over memory. `verified` takes torch's `medium` here, by which oneDNN
-makes the products, as exactly and 8 % faster than by `highest`.
+The floor is matrix products at this processor's peak, 113 GFLOP/s in float32 and half of that in float64: 89 % of our
+time at m = 1000, 80 % at m = 40. At m = 1000, MNIST, the published way needs 1.26 times as many multiplications: 2.5
+times our time if both came as near to the peak; the rest of the ratio is its passes over memory, and 3.2 would be all
+there is. Seven products of quarters instead of eight (Strassen), huge pages and another allocator's thresholds gained
+nothing, or as much for the published way. `verified` takes torch's `medium` here, by which oneDNN makes the products,
+as exactly and 8 % faster than by `highest`.
 """
 
 import argparse
