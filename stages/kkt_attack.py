@@ -6,6 +6,15 @@ from pipeline.store import Result
 from stages.command import main
 from stages.stage import Resources, Stage, Work
 
+CORE_SPEED = {"float32": 1e11, "float64": 5e10}
+"""Floating-point operations a second of one CPU core, as benchmarks/kkt.py finds them; a GPU is faster."""
+
+PASSES = {"closed_form": 6, "autograd": 40}
+"""What an iteration takes, in times that all candidates' way through the network would take at that speed."""
+
+LEAST_SECONDS = 1e-3
+"""An iteration of the smallest trial."""
+
 
 def blocks(experiment: Experiment) -> dict[str, range]:
     """Shard → the trials it holds, `attack.stack` of them; named after the first."""
@@ -27,6 +36,14 @@ def settings(experiment: Experiment, shard: str) -> dict:
         "trials": [trials.start, trials.stop],
         "seed": experiment.seed,
     }
+
+
+def resources(experiment: Experiment) -> Resources:
+    asked, attack, data = experiment.kkt, experiment.kkt.attack, experiment.data
+    shape = (3, 1, 1) if asked.problem.is_toy else (data.channels, data.image_size, data.image_size)
+    operations = 2 * attack.candidates * asked.victim.network.multiplications(shape)
+    iteration = PASSES[asked.attack_gradient] * operations / CORE_SPEED[attack.dtype] / attack.threads
+    return Resources("gpu", attack.threads, 4.0, attack.iterations * attack.stack * max(LEAST_SECONDS, iteration))
 
 
 def check(experiment: Experiment) -> None:
@@ -79,11 +96,10 @@ def run(work: Work) -> Result:
     experiment, asked, attack = work.experiment, work.experiment.kkt, work.experiment.kkt.attack
     network, mean, classes = read_victim(work)
     labels = candidate_labels(attack.candidates, classes).to(work.device)
-    method = attack.gradient or ("closed_form" if network.is_fully_connected else "autograd")
     if asked.attack_loss == "naive":
         objective = naive_objective(network, labels)
     else:
-        objective = stationarity_objective(network, labels, asked.attack_loss, method)
+        objective = stationarity_objective(network, labels, asked.attack_loss, asked.attack_gradient)
     trials, loss = blocks(experiment)[work.shard], asked.attack_loss
     stack = first_stack(attack, asked.search, loss, trials, mean.shape, classes, experiment.seed, work.device)
     with matmul_precision(attack.matmul_precision, work.device):
@@ -112,7 +128,7 @@ def run(work: Work) -> Result:
     if loss != "naive":
         arrays["multipliers"] = last.multipliers.cpu().numpy()
     diverged = [trial for trial, lost in zip(trials, found.diverged.tolist(), strict=True) if lost]
-    facts = {"loss": loss, "method": method, "trials_started": len(trials), "diverged": diverged}
+    facts = {"loss": loss, "method": asked.attack_gradient, "trials_started": len(trials), "diverged": diverged}
     return Result(arrays, facts)
 
 
@@ -121,7 +137,7 @@ STAGE = Stage(
     shards=lambda experiment: list(blocks(experiment)),
     inputs=lambda experiment: ["kkt_victim"],
     settings=settings,
-    resources=lambda experiment: Resources("gpu", experiment.kkt.attack.threads, 4.0, 600.0),
+    resources=resources,
     run=run,
     check=check,
 )

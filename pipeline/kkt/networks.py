@@ -19,26 +19,15 @@ class Victim(nn.Module):
         super().__init__()
         self.settings = settings
         self.shape = tuple(shape)
-        channels, height, width = shape
         layers: list[nn.Module] = []
-        for one in settings.convolutions:
-            height, width = ((side + 2 * one.padding - one.kernel) // one.stride + 1 for side in (height, width))
-            if min(height, width) < 1:
-                raise UserError(
-                    f"kkt.victim.network: nothing is left of a {shape[1]}×{shape[2]} image after a convolution"
-                )
-            bias = not layers
-            layers.append(nn.Conv2d(channels, one.channels, one.kernel, one.stride, one.padding, bias=bias))
-            channels = one.channels
-        inputs = channels * height * width
+        shapes = settings.convolved(shape)
+        for one, (channels, *_) in zip(settings.convolutions, shapes, strict=False):
+            layers.append(nn.Conv2d(channels, one.channels, one.kernel, one.stride, one.padding, bias=not layers))
+        inputs = math.prod(shapes[-1])
         for units in (*settings.hidden, outputs):
             layers.append(nn.Linear(inputs, units, bias=not layers))
             inputs = units
         self.layers = nn.ModuleList(layers)
-
-    @property
-    def is_fully_connected(self) -> bool:
-        return not self.settings.convolutions
 
     def forward(self, images: Tensor, activation: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """`activation`: instead of the network's own, for an attack that takes another slope for it."""

@@ -1,5 +1,8 @@
 """Problem, victim, attack and search: the keys of `kkt:` in an experiment."""
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,6 +75,27 @@ class NetworkSettings(Settings):
         if not (self.hidden or self.convolutions) or any(width < 1 for width in self.hidden):
             raise ValueError("hidden lists widths of 1 or more; a network needs a layer before its last")
         return self
+
+    def convolved(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """`shape` (C, H, W), and what it becomes by each convolution; raises UserError where nothing is left."""
+        shapes = [tuple(shape)]
+        for one in self.convolutions:
+            height, width = ((side + 2 * one.padding - one.kernel) // one.stride + 1 for side in shapes[-1][1:])
+            if min(height, width) < 1:
+                raise UserError(
+                    f"kkt.victim.network: nothing is left of a {shape[1]}×{shape[2]} image after a convolution"
+                )
+            shapes.append((one.channels, height, width))
+        return shapes
+
+    def multiplications(self, shape: Sequence[int]) -> int:
+        """Of one image (C, H, W), on its way to the last hidden layer."""
+        shapes = self.convolved(shape)
+        convolutions = zip(self.convolutions, shapes, shapes[1:], strict=False)
+        widths = [math.prod(shapes[-1]), *self.hidden]
+        return sum(one.kernel**2 * before[0] * math.prod(after) for one, before, after in convolutions) + sum(
+            inputs * units for inputs, units in pairwise(widths)
+        )
 
 
 class VictimSettings(Settings):
@@ -205,6 +229,11 @@ class Kkt(Settings):
             self.attack.loss
             or {"binary": "binary", "multiclass": "runner_up", "regression": "general"}[self.problem.kind]
         )
+
+    @property
+    def attack_gradient(self) -> str:
+        by_autograd = self.victim.network.convolutions or self.attack_loss == "naive"
+        return self.attack.gradient or ("autograd" if by_autograd else "closed_form")
 
     @model_validator(mode="after")
     def _consistent(self):
