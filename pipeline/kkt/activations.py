@@ -13,25 +13,30 @@ LEAKY_SLOPE = 0.01
 
 @dataclass(frozen=True)
 class Activation:
-    """`value(z)`; `slope(z, α)`, by which derivatives are multiplied; `curvature(z, α, slope)`, the slope's derivative.
+    """`value(z)`; `slope(z, α)`, by which derivatives are multiplied; `to_linear`, the derivative by z of both.
 
     Of relu and leaky_relu the slope is the surrogate (arXiv 2206.07758, appendix): σ(αz), and its blend with
     LEAKY_SLOPE. Smooth activations have their own derivatives and no use for α. Value and slope go to `out`, if given.
+    `to_linear(to_value, to_slope, z, α, slope)` takes the derivatives by value and by slope, and is written to one.
     """
 
     value: Callable[..., Tensor]
     slope: Callable[..., Tensor]
-    curvature: Callable[[Tensor, Tensor, Tensor], Tensor]
-
-    def to_linear(self, to_value: Tensor, to_slope: Tensor, z: Tensor, sharpness: Tensor, slope: Tensor) -> Tensor:
-        """The derivative by z, from those by value and by slope, one of which it is written to."""
-        return to_value.mul_(slope).addcmul_(to_slope, self.curvature(z, sharpness, slope))
+    to_linear: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-class _SurrogateReLU(Activation):
-    def to_linear(self, to_value: Tensor, to_slope: Tensor, z: Tensor, sharpness: Tensor, slope: Tensor) -> Tensor:
-        """With αs(1 − s) for the curvature: s·v + αs(1 − s)·t lies between αst, at s = 0, and v."""
-        return to_slope.mul_(slope).mul_(sharpness).lerp_(to_value, slope)
+def _bent_by(curvature: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """`to_linear` of an activation whose slope has the derivative curvature(z, α, slope)."""
+
+    def to_linear(to_value: Tensor, to_slope: Tensor, z: Tensor, sharpness: Tensor, slope: Tensor) -> Tensor:
+        return to_value.mul_(slope).addcmul_(to_slope, curvature(z, sharpness, slope))
+
+    return to_linear
+
+
+def _relu_to_linear(to_value: Tensor, to_slope: Tensor, z: Tensor, sharpness: Tensor, slope: Tensor) -> Tensor:
+    """With αs(1 − s) for the curvature: s·v + αs(1 − s)·t lies between αst, at s = 0, and v."""
+    return to_slope.mul_(slope).mul_(sharpness).lerp_(to_value, slope)
 
 
 def _relu(z: Tensor, out: Tensor | None = None) -> Tensor:
@@ -60,24 +65,24 @@ def _normal_density(z: Tensor) -> Tensor:
 
 
 ACTIVATIONS = {
-    "relu": _SurrogateReLU(_relu, _surrogate_slope, lambda z, sharpness, slope: sharpness * slope * (1 - slope)),
+    "relu": Activation(_relu, _surrogate_slope, _relu_to_linear),
     "leaky_relu": Activation(
-        _copied(lambda z: functional.leaky_relu(z, LEAKY_SLOPE)), _copied(_leaky_slope), _leaky_curvature
+        _copied(lambda z: functional.leaky_relu(z, LEAKY_SLOPE)), _copied(_leaky_slope), _bent_by(_leaky_curvature)
     ),
     "gelu": Activation(
         _copied(functional.gelu),
         _copied(lambda z, sharpness: torch.special.ndtr(z) + z * _normal_density(z)),
-        lambda z, sharpness, slope: (2 - z.square()) * _normal_density(z),
+        _bent_by(lambda z, sharpness, slope: (2 - z.square()) * _normal_density(z)),
     ),
     "sigmoid": Activation(
         torch.sigmoid,
         _copied(lambda z, sharpness: torch.sigmoid(z) * (1 - torch.sigmoid(z))),
-        lambda z, sharpness, slope: slope * (1 - 2 * torch.sigmoid(z)),
+        _bent_by(lambda z, sharpness, slope: slope * (1 - 2 * torch.sigmoid(z))),
     ),
     "tanh": Activation(
         torch.tanh,
         _copied(lambda z, sharpness: 1 - torch.tanh(z).square()),
-        lambda z, sharpness, slope: -2 * torch.tanh(z) * slope,
+        _bent_by(lambda z, sharpness, slope: -2 * torch.tanh(z) * slope),
     ),
 }
 

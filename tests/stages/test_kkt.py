@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import load
+from pipeline import ROOT
+from pipeline.config import load, load_all
 from pipeline.errors import Failure, UserError
 from pipeline.kkt.problems import load_problem
 from pipeline.kkt.settings import NetworkSettings
@@ -125,9 +126,6 @@ def test_what_does_not_fit_together_is_refused_in_one_line(plan, change, said):
 
 
 def test_every_kkt_experiment_has_a_plan():
-    from pipeline import ROOT
-    from pipeline.config import load_all
-
     for file in sorted((ROOT / "config_data").glob("kkt_*.yml")):
         for experiment in load_all(file):
             assert Plan(experiment).fingerprint, file
@@ -144,8 +142,6 @@ def test_every_kkt_experiment_has_a_plan():
 )
 def test_a_shard_is_expected_to_take_about_what_it_took(config, least, most):
     """Measured on one core, s: 8, 39, 171; of 50,000 iterations in float64, 0.45 each. Tasks are packed by this."""
-    from pipeline.config import load_all
-
     experiment = next(iter(load_all(config)))
     assert least < stage_named("kkt_attack").resources(experiment).seconds_per_shard < most
 

@@ -1,8 +1,11 @@
 """Small victims and candidates for the tests of KKT attacks."""
 
+import contextlib
+
 import pytest
 import torch
 
+from pipeline.checkpoint import Checkpoint
 from pipeline.kkt.networks import Victim, initialise
 from pipeline.kkt.settings import NetworkSettings
 
@@ -26,3 +29,27 @@ def victim():
         return network
 
     return make
+
+
+class _Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """`with killed_at("step", 23): …`: the work dies there as soon as it has saved a state that says step 23."""
+
+    @contextlib.contextmanager
+    def dying(name, reached):
+        save = Checkpoint.offer
+
+        def save_and_die(self, state):
+            save(self, state)
+            if state()[name] == reached:
+                raise _Killed
+
+        with monkeypatch.context() as patch, pytest.raises(_Killed):
+            patch.setattr(Checkpoint, "offer", save_and_die)
+            yield
+
+    return dying

@@ -109,26 +109,13 @@ def test_halving_keeps_the_trials_of_lower_loss(victim, tmp_path):
     assert better_half(torch.tensor([3.0, 1.0, 2.0])).tolist() == [1, 2]
 
 
-class _Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_killed_and_resumed_to_the_same_bits(victim, tmp_path, monkeypatch, optimizer):
+def test_killed_and_resumed_to_the_same_bits(victim, tmp_path, killed_at, optimizer):
     network = victim((7, 5))
     terms = {"optimizer": optimizer, "search": SearchSettings(trials=3, halve_at=(12,))}
     whole = attack(network, tmp_path / "whole", range(3), **terms)
-    save = Checkpoint.offer
-
-    def save_and_die(self, state):
-        save(self, state)
-        if state()["done"] == 23:
-            raise _Killed
-
-    monkeypatch.setattr(Checkpoint, "offer", save_and_die)
-    with pytest.raises(_Killed):
+    with killed_at("done", 23):
         attack(network, tmp_path, range(3), period=0.0, **terms)
-    monkeypatch.setattr(Checkpoint, "offer", save)
     resumed = attack(network, tmp_path, range(3), **terms)
     assert torch.equal(resumed.stack.candidates, whole.stack.candidates)
     assert torch.equal(resumed.stack.multipliers, whole.stack.multipliers)

@@ -119,28 +119,15 @@ def test_training_ends_at_the_loss_asked_for(data, tmp_path):
     assert history.squared_norm[-1] == pytest.approx(state(network).square().sum().item())
 
 
-class _Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     "method",
     [{}, {"method": "gradient_descent", "learning_rate": 0.3, "momentum": 0.9}],
     ids=["flow", "gradient_descent"],
 )
-def test_killed_and_resumed_to_the_same_bits(data, tmp_path, monkeypatch, method):
+def test_killed_and_resumed_to_the_same_bits(data, tmp_path, killed_at, method):
     whole, history = trained(data, tmp_path / "whole", steps=50, **method)
-    save = Checkpoint.offer
-
-    def save_and_die(self, current):
-        save(self, current)
-        if current()["step"] == 23:
-            raise _Killed
-
-    monkeypatch.setattr(Checkpoint, "offer", save_and_die)
-    with pytest.raises(_Killed):
+    with killed_at("step", 23):
         trained(data, tmp_path, period=0.0, steps=50, **method)
-    monkeypatch.setattr(Checkpoint, "offer", save)
     resumed, again = trained(data, tmp_path, steps=50, **method)
     assert torch.equal(state(resumed), state(whole))
     assert again == history
