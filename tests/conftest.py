@@ -37,6 +37,17 @@ def tiny(tmp_path):
 
 
 @pytest.fixture
+def one_thread():
+    """Sums in one order, whatever an earlier test or the machine has set."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def real_data() -> Path:
     """The folder with the real data sets; tests that need it are skipped where it is not given."""
     root = os.environ.get("RECON_DATA")

@@ -15,11 +15,8 @@ from pipeline.randomness import torch_generator
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _always_one_thread(one_thread):
+    """Of every test here."""
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,8 @@ from pipeline.kkt.settings import NetworkSettings
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _always_one_thread(one_thread):
+    """Of every test here."""
 
 
 @pytest.fixture
