@@ -24,10 +24,11 @@ from benchmarks.clock import seconds
 from pipeline.evaluation.image_metrics import psnr_in_unit_range, ssim_in_unit_range
 from pipeline.evaluation.min_mse import BLOCK, min_mse
 from pipeline.evaluation.rates import rates
+from pipeline.evaluation.reading import WeightReader
 from pipeline.evaluation.settings import Evaluation
 from pipeline.evaluation.victims import VictimSet
 from pipeline.networks.reconstructor import Reconstructor
-from pipeline.statistics import h1_from_correlation
+from pipeline.statistics import Standardisation, h1_from_correlation
 
 INPUTS = 2570
 IMAGES = 10_000
@@ -38,9 +39,10 @@ METRICS = {"psnr": psnr_in_unit_range, "ssim": ssim_in_unit_range}
 def forward(network: Reconstructor, victims: VictimSet) -> None:
     network.eval()
     count = victims.groups.shape[1]
-    for inputs in victims.inputs.split(max(1, BLOCK // count)):
-        label = torch.arange(count, device=inputs.device).repeat(len(inputs)) if network.classes else None
-        network(inputs.repeat_interleave(count, 0), label)
+    block = max(1, BLOCK // count)
+    for start in range(0, len(victims), block):
+        shown = victims.reading[start : start + block]
+        network(shown.inputs.flatten(0, 1), None if shown.labels is None else shown.labels.flatten())
 
 
 def made_up(count: int, groups: int, candidates: int, device: str) -> VictimSet:
@@ -48,7 +50,9 @@ def made_up(count: int, groups: int, candidates: int, device: str) -> VictimSet:
     images = torch.randint(0, 256, (IMAGES, 1, 32, 32), dtype=torch.uint8, generator=generator)
     inputs = torch.randn(count, INPUTS, generator=generator)
     chosen = torch.randint(0, IMAGES, (count, groups, candidates), generator=generator)
-    return VictimSet(inputs.to(device), images.to(device), chosen.to(device))
+    identity = Standardisation(torch.ones(INPUTS, dtype=torch.bool), torch.zeros(INPUTS), torch.ones(INPUTS))
+    reading = WeightReader(identity, groups, conditional=groups > 1).read(inputs.to(device))
+    return VictimSet(reading, images.to(device), chosen.to(device))
 
 
 def measure(network: Reconstructor, victims: VictimSet, rounds: int) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from pipeline.data.settings import DataSet, Task
 from pipeline.errors import UserError
 from pipeline.evaluation.settings import Evaluation
 from pipeline.gradient_inversion.settings import GradientInversion
+from pipeline.head_inversion.settings import HeadInversion
 from pipeline.kkt.settings import Kkt
 from pipeline.layers import Layer, find, grid_points, layers_of, merge, override_layer
 from pipeline.networks.settings import Backbone, Pretrain
@@ -67,6 +68,7 @@ class Experiment(Settings):
     backbone: Backbone | None = None
     pretrain: Pretrain | None = None
     shadow_models: ShadowModels | None = None
+    head_inversion: HeadInversion = HeadInversion()
     reconstructor: Reconstructor | None = None
     evaluation: Evaluation = Evaluation()
     gradient_inversion: GradientInversion | None = None
@@ -92,12 +94,22 @@ class Experiment(Settings):
             raise ValueError(f"kkt.problem.labels: {self.kkt.problem.labels} {need}")
         if self.reconstructor and not self.shadow_models:
             raise ValueError("reconstructor needs the part shadow_models")
+        if self.inverts_heads and not self.shadow_models.training.in_sample_space:
+            raise ValueError(
+                "reconstructor.reads: features needs heads trained by gradient descent (shadow_models.training "
+                "optimizer: sgd, engine: auto): others leave the span of their training images; use reads: weights"
+            )
         return self
 
     @property
     def modes(self) -> list[str]:
         """What is reconstructed: a shard of every stage from the reconstructor to its rates."""
         return list(self.reconstructor.modes) if self.reconstructor else []
+
+    @property
+    def inverts_heads(self) -> bool:
+        """Whether the reconstructor reads features recovered by head inversion."""
+        return self.reconstructor is not None and self.reconstructor.reads == "features"
 
     @property
     def shard_directory(self) -> Path:

@@ -18,10 +18,9 @@ from pipeline.data.sources import load
 from pipeline.errors import UserError
 from pipeline.evaluation.curves import LARGEST_MSE
 from pipeline.networks.reconstructor import Reconstructor
-from pipeline.networks.settings import FEATURES
 from pipeline.networks.state import PREFIX, state_arrays
 from pipeline.shadow import seeds
-from pipeline.shadow.heads import Head
+from pipeline.shadow.recipe import head_of
 from pipeline.store import Result
 
 Contents = Mapping[str, np.ndarray | Mapping[str, torch.Tensor]]
@@ -62,11 +61,6 @@ def _shaped(name: str, array: np.ndarray, shape: tuple[int | None, ...], what: s
         wanted = tuple("any" if want is None else want for want in shape)
         raise UserError(f"{name}: has {found}; expected {str(wanted).replace(chr(39), '')}, {what}")
     return array
-
-
-def head_of(experiment: Experiment) -> Head:
-    training = experiment.shadow_models.training
-    return Head(FEATURES[experiment.backbone.name], training.hidden, training.classes)
 
 
 def deal(experiment: Experiment, shard: str) -> tuple[np.ndarray, np.ndarray]:

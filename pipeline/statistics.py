@@ -99,6 +99,12 @@ class Standardisation:
         kept = torch.as_tensor(weights)[:, self.columns] if self.dropped else torch.as_tensor(weights)
         return (kept.double() - self.mean).div_(self.deviation).float()
 
+    def restore(self, z: Tensor) -> Tensor:
+        """Weights (n, P) of z (n, P'), float32; what was dropped because it never varies is 0."""
+        weights = z.new_zeros(len(z), len(self.kept))
+        weights[:, self.columns] = (z.double() * self.deviation + self.mean).float()
+        return weights
+
 
 def correlation(blocks: Iterable, standardisation: Standardisation) -> Tensor:
     """Covariance (P', P') of standardised weights over all blocks ("covnorm"), float64.

@@ -14,6 +14,7 @@ NAMES = (
     "nearest_neighbour",
     "shadow_models",
     "weight_stats",
+    "head_inversion",
     "reconstructor",
     "min_mse",
     "roc",

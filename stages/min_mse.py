@@ -22,7 +22,8 @@ def settings(experiment: Experiment, shard: str) -> dict:
 def inputs(experiment: Experiment) -> list[str]:
     own = [f"deep_features/{seeds.features_of(experiment, seeds.VICTIMS)}", f"shadow_models/{seeds.VICTIMS}"]
     null = seeds.inputs(experiment) if "shards" in experiment.evaluation.nulls else []
-    return [*own, *null, "weight_stats", "reconstructor"]
+    inversion = ["head_inversion"] if experiment.inverts_heads else []
+    return [*own, *null, "weight_stats", *inversion, "reconstructor"]
 
 
 def purpose(experiment: Experiment, mode: str, null: str) -> tuple[str | int, ...]:
@@ -63,25 +64,26 @@ def run(work: Work) -> Result:
 
     from pipeline.evaluation.image_metrics import lpips, psnr_in_unit_range, ssim_in_unit_range
     from pipeline.evaluation.min_mse import min_mse
-    from pipeline.evaluation.nulls import null_inputs
+    from pipeline.evaluation.nulls import null_readings
     from pipeline.evaluation.victims import accuracy, victims_of
-    from pipeline.networks.reconstructor import Reconstructor
+    from pipeline.networks import decoders
     from pipeline.networks.state import state_dict
     from pipeline.reconstruction.candidates import candidate_groups
+    from pipeline.reconstruction.reader import reader_of
     from pipeline.shadow.recipe import training_weights
     from pipeline.statistics import Standardisation
 
     experiment, mode, inputs = work.experiment, work.shard, work.inputs
     judged, data, task = experiment.evaluation, experiment.data, experiment.task
     statistics = inputs["weight_stats"].read("all")
+    shard = inputs["shadow_models"].read(seeds.VICTIMS)
+    reader = reader_of(experiment, mode, inputs, shard, work.device)
     standardise = Standardisation.from_arrays(statistics, work.device)
     groups_of = partial(candidate_groups, class_size=experiment.shadow_models.class_size, mode=mode, task=task.kind)
-    shard = inputs["shadow_models"].read(seeds.VICTIMS)
-    victims = victims_of(data, experiment.paths.data_root, shard, groups_of, standardise, work.device)
+    victims = victims_of(data, experiment.paths.data_root, shard, groups_of, reader, work.device)
 
-    classes = int(inputs["reconstructor"].attributes(mode)["classes"])
-    width = experiment.reconstructor.width
-    network = Reconstructor(len(standardise.mean), data.channels, data.image_size, width, classes)
+    chosen = experiment.reconstructor
+    network = decoders.build(chosen.network, reader.width, data.channels, data.image_size, chosen.width, reader.classes)
     prefix = {"last": "state/", "best": "best/"}[judged.reconstructor]
     network.load_state_dict(state_dict(inputs["reconstructor"].read(mode), prefix))
     network.to(work.device)
@@ -95,11 +97,12 @@ def run(work: Work) -> Result:
     arrays |= {f"h0/{name}": values for name, values in h0.likeness.items()}
     means = {"mean_h0": float(h0.distances.mean())}
     for position, null in enumerate(judged.nulls):
-        drawn = null_inputs(
+        drawn = null_readings(
             null,
             judged.null_draws,
             victims,
             shard["indices"],
+            reader=reader,
             correlation=lambda: torch.as_tensor(statistics.pop("correlation")).to(work.device, torch.float64),
             blocks=lambda: training_weights(
                 experiment, inputs.get("shadow_models"), inputs.get("deep_features"), work.device
@@ -107,7 +110,7 @@ def run(work: Work) -> Result:
             standardise=standardise,
             purpose=purpose(experiment, mode, null),
         )
-        scores = [min_mse(network, victims.with_inputs(weights), metrics) for weights in drawn]
+        scores = [min_mse(network, victims.with_reading(reading), metrics) for reading in drawn]
         arrays[f"h1/{null}/min_mse"] = np.stack([one.distances for one in scores], 1)
         arrays |= {f"h1/{null}/{name}": np.stack([one.likeness[name] for one in scores], 1) for name in metrics}
         means[f"mean_h1_{null}"] = float(arrays[f"h1/{null}/min_mse"].mean())

@@ -20,7 +20,8 @@ def settings(experiment: Experiment, shard: str) -> dict:
 
 
 def inputs(experiment: Experiment) -> list[str]:
-    return [*seeds.inputs(experiment), f"shadow_models/{seeds.WATCHED}", "weight_stats"]
+    read = "head_inversion" if experiment.inverts_heads else "weight_stats"
+    return [*seeds.inputs(experiment), f"shadow_models/{seeds.WATCHED}", read]
 
 
 def perceptual_loss(experiment: Experiment, device):
@@ -40,18 +41,6 @@ def check(experiment: Experiment) -> None:
         check_tensorboard()
 
 
-def source(work: Work, expected, parameters: int, purpose: tuple[str | int, ...]):
-    """The training seeds' models, from shards or as a stream; `expected` (N,) labels, `parameters` weights a model."""
-    from pipeline.reconstruction.sources import ShardSource, Stream
-    from pipeline.shadow.recipe import Recipe
-
-    part = (work.processes.rank, work.processes.size)
-    if work.experiment.shadow_models.source == "shards":
-        return ShardSource(work.inputs["shadow_models"].matching("train"), expected, purpose, *part)
-    features = work.inputs["deep_features"]
-    return Stream(Recipe.of(work.experiment, seeds.training_seed(0), features, work.device), parameters, *part)
-
-
 def run(work: Work) -> Result:
     """state/…: the trained network, best/…: as it was at its lowest validation score; step, loss, validation: how it
     went, against watched victims that are not those of the scores."""
@@ -61,36 +50,47 @@ def run(work: Work) -> Result:
     from pipeline.data.sources import load
     from pipeline.evaluation.min_mse import min_mse
     from pipeline.evaluation.victims import victims_of
-    from pipeline.networks.reconstructor import Reconstructor, initialise
+    from pipeline.networks import decoders
     from pipeline.networks.state import state_arrays
     from pipeline.randomness import torch_generator
     from pipeline.reconstruction.batches import ShadowBatches
     from pipeline.reconstruction.board import TensorBoard
     from pipeline.reconstruction.candidates import candidate_groups
+    from pipeline.reconstruction.examples import feature_examples, weight_examples
+    from pipeline.reconstruction.reader import reader_of
+    from pipeline.reconstruction.sources import HEADS, WEIGHTS, training_source
     from pipeline.reconstruction.train import train_reconstructor
-    from pipeline.statistics import Standardisation
 
     experiment, mode, device, processes = work.experiment, work.shard, work.device, work.processes
     chosen, shadow, data = experiment.reconstructor, experiment.shadow_models, experiment.data
     purpose = (experiment.seed, "reconstructor", mode)
     root = experiment.paths.data_root
-    statistics = work.inputs["weight_stats"].read("all", "kept", "mean", "deviation")
-    standardise = Standardisation.from_arrays(statistics, device)
     groups_of = partial(candidate_groups, class_size=shadow.class_size, mode=mode, task=experiment.task.kind)
     watched = work.inputs["shadow_models"].read(seeds.WATCHED)
-    victims = victims_of(data, root, watched, groups_of, standardise, device)
-    classes = victims.groups.shape[1] if mode == "conditional" else 0
-    network = Reconstructor(len(standardise.mean), data.channels, data.image_size, chosen.width, classes)
-    initialise(network, torch_generator(*purpose, "initial"))
-    models = source(work, watched["labels"][0], len(standardise.kept), (*purpose, "order"))
+    reader = reader_of(experiment, mode, work.inputs, watched, device)
+    victims = victims_of(data, root, watched, groups_of, reader, device)
+    network = decoders.build(
+        chosen.network, reader.width, data.channels, data.image_size, chosen.width, reader.classes
+    ).to(device)
+    decoders.initialise(network, torch_generator(*purpose, "initial"))
+    features = experiment.inverts_heads
+    part = (processes.rank, processes.size)
+    source = training_source(
+        experiment, work.inputs, watched["labels"][0], (*purpose, "order"), device, part, HEADS if features else WEIGHTS
+    )
+    rows = chosen.batch_size // processes.size
+    models = max(1, rows // watched["labels"].shape[1]) if features else rows
+    batches = ShadowBatches(source, models, (*purpose, "batches"), device).from_step
+    if features:
+        examples = feature_examples(batches, reader.inversion)
+    else:
+        classes = (*purpose, "class", processes.rank)
+        examples = weight_examples(batches, reader.standardise, groups_of, reader.classes, models, classes)
     state, compiled = train_reconstructor(
-        network.to(device),
-        ShadowBatches(models, chosen.batch_size // processes.size, (*purpose, "batches"), device).from_step,
+        network,
+        examples,
         target_images(load(shadow.data or data, "train", root), data.image_size).to(device),
-        groups_of,
-        standardise,
         chosen,
-        purpose=(*purpose, "class", processes.rank),
         perceptual=perceptual_loss(experiment, device),
         validate=lambda trained: min_mse(trained, victims),
         checkpoint=work.checkpoint,
@@ -104,7 +104,7 @@ def run(work: Work) -> Result:
         "watched_min_mse": history["validation"][-1],
         "best_step": state.best.step,
         "best_watched_min_mse": state.best.score,
-        "classes": classes,
+        "classes": reader.classes,
         "precision": state.precision,
         "compiled": compiled,
     }

@@ -27,7 +27,8 @@ def check(experiment: Experiment) -> None:
 
 
 def run(work: Work) -> Result:
-    """weights (M, P); indices (M, N) int32 of the images that trained each; labels (M, N) int32 that they had."""
+    """weights (M, P); indices (M, N) int32 of the images that trained each; labels (M, N) int32 that they had;
+    coefficients (M, R, N): C of first-layer weights α W'_0 + C X', where training keeps to that form."""
     from pipeline.shadow.recipe import Recipe
 
     recipe = Recipe.of(work.experiment, work.shard, work.inputs["deep_features"], work.device)
@@ -37,7 +38,10 @@ def run(work: Work) -> Result:
         from pipeline.shadow.accountant import guarantee
 
         facts |= asdict(guarantee(private, made.indices.shape[1]))
-    return Result({"weights": made.weights.cpu().numpy(), "indices": made.indices, "labels": made.labels}, facts)
+    arrays = {"weights": made.weights.cpu().numpy(), "indices": made.indices, "labels": made.labels}
+    if made.coefficients is not None:
+        arrays["coefficients"] = made.coefficients.cpu().numpy()
+    return Result(arrays, facts)
 
 
 STAGE = Stage(
@@ -48,6 +52,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=4.0, seconds_per_shard=3.0),
     run=run,
     check=check,
+    version=2,
 )
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from pipeline.data.images import to_bytes, to_unit
 from pipeline.evaluation.image_metrics import Metric
 from pipeline.evaluation.victims import VictimSet
-from pipeline.networks.reconstructor import Reconstructor
+from pipeline.networks.decoders import Decoder
 
 BLOCK = 64
 """Reconstructions at a time: they should stay in a core's cache from the network to the last metric."""
@@ -29,7 +29,7 @@ class Scores:
 
 
 @torch.no_grad()
-def min_mse(network: Reconstructor, victims: VictimSet, metrics: Mapping[str, Metric] | None = None) -> Scores:
+def min_mse(network: Decoder, victims: VictimSet, metrics: Mapping[str, Metric] | None = None) -> Scores:
     """Rebuild every group of every victim, measure the distance to the nearest of its J candidates, and by `metrics`
     how like it the reconstruction is otherwise."""
     network.eval()
@@ -38,9 +38,10 @@ def min_mse(network: Reconstructor, victims: VictimSet, metrics: Mapping[str, Me
         name: [] for name in ("distances", "nearest", "rebuilt", *(metrics or {}))
     }
     block = max(1, BLOCK // count)
-    for inputs, groups in zip(victims.inputs.split(block), victims.groups.split(block), strict=True):
-        label = torch.arange(count, device=inputs.device).repeat(len(inputs)) if network.classes else None
-        images = network(inputs.repeat_interleave(count, 0), label).contiguous()
+    for start in range(0, len(victims), block):
+        shown, groups = victims.reading[start : start + block], victims.groups[start : start + block]
+        label = None if shown.labels is None else shown.labels.flatten()
+        images = network(shown.inputs.flatten(0, 1), label).contiguous()
         choices = groups.flatten(0, 1)
         candidates = to_unit(victims.images[choices])
         best = mean_squared_errors(images, candidates).min(1)

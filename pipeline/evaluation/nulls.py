@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from pipeline.errors import UserError
+from pipeline.evaluation.reading import Reader, Reading
 from pipeline.evaluation.settings import Null
 from pipeline.evaluation.victims import VictimSet
 from pipeline.randomness import numpy_generator, torch_generator
@@ -14,33 +15,34 @@ from pipeline.statistics import Standardisation, h1_from_correlation, h1_from_we
 ROUNDS = 100
 
 
-def null_inputs(
+def null_readings(
     null: Null,
     draws: int,
     victims: VictimSet,
     indices: np.ndarray,
     *,
+    reader: Reader,
     correlation: Callable[[], torch.Tensor],
     blocks: Callable[[], Iterable],
     standardise: Standardisation,
     purpose: tuple[str | int, ...],
-) -> list[torch.Tensor]:
-    """`draws` tables (V, P') of standardised weights to hold against the training sets of V victims.
+) -> list[Reading]:
+    """`draws` readings of V heads each, to hold against the training sets of V victims.
 
     indices (V, N): the images that trained each of the victims. correlation() (P', P') float64, blocks() of
     shadow weights: asked for where the null needs them. `purpose` seeds.
     """
-    inputs, count = victims.inputs, len(victims.inputs)
+    count, device = len(victims), victims.groups.device
     if null == "other_victims":
         candidates, exchange = victims.groups.flatten(1).cpu().numpy(), numpy_generator(*purpose)
         partners = [other_victims(candidates, indices, exchange) for _ in range(draws)]
-        return [inputs[torch.as_tensor(partner).to(inputs.device)] for partner in partners]
-    generator = torch_generator(*purpose, device=inputs.device)
+        return [victims.reading[torch.as_tensor(partner).to(device)] for partner in partners]
+    generator = torch_generator(*purpose, device=device)
     if null == "correlation":
         drawn = h1_from_correlation(correlation(), draws * count, generator)
     else:
         drawn = h1_from_weights(blocks(), standardise, draws * count, generator)
-    return list(drawn.split(count))
+    return [reader.read_standardised(z) for z in drawn.split(count)]
 
 
 def other_victims(candidates: np.ndarray, indices: np.ndarray, generator: np.random.Generator) -> np.ndarray:

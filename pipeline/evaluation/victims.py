@@ -10,25 +10,28 @@ import torch
 from pipeline.data.images import target_images
 from pipeline.data.settings import DataSet, Task
 from pipeline.data.sources import load
+from pipeline.evaluation.reading import Reader, Reading
 from pipeline.shadow.heads import Head, forward
 from pipeline.shadow.settings import Training
-from pipeline.statistics import Standardisation
 
 
 @dataclass(frozen=True)
 class VictimSet:
-    """V victims: inputs z (V, kept), the images (n, C, S, S) uint8 and the candidates (V, G, J) among them."""
+    """V victims, as `reading` shows them, the images (n, C, S, S) uint8 and the candidates (V, G, J) among them."""
 
-    inputs: torch.Tensor
+    reading: Reading
     images: torch.Tensor
     groups: torch.Tensor
 
-    def first(self, count: int) -> "VictimSet":
-        return replace(self, inputs=self.inputs[:count], groups=self.groups[:count])
+    def __len__(self) -> int:
+        return len(self.groups)
 
-    def with_inputs(self, inputs: torch.Tensor) -> "VictimSet":
+    def first(self, count: int) -> "VictimSet":
+        return replace(self, reading=self.reading[:count], groups=self.groups[:count])
+
+    def with_reading(self, reading: Reading) -> "VictimSet":
         """The same training sets behind other weights: what H1 is scored against."""
-        return replace(self, inputs=inputs)
+        return replace(self, reading=reading)
 
 
 def victims_of(
@@ -36,7 +39,7 @@ def victims_of(
     root: Path,
     shard: Mapping[str, np.ndarray],
     groups_of: Callable[[torch.Tensor], torch.Tensor],
-    standardise: Standardisation,
+    reader: Reader,
     device: torch.device,
 ) -> VictimSet:
     """The heads of a `test` shard (weights, indices), trained on the test split of `data`, as victims.
@@ -44,8 +47,8 @@ def victims_of(
     `groups_of` makes the candidates of each reconstruction from the indices.
     """
     images = target_images(load(data, "test", root), data.image_size)
-    inputs = standardise.apply(torch.as_tensor(shard["weights"]).to(device))
-    return VictimSet(inputs, images.to(device), groups_of(torch.as_tensor(shard["indices"]).long()).to(device))
+    reading = reader.read(torch.as_tensor(shard["weights"]).to(device))
+    return VictimSet(reading, images.to(device), groups_of(torch.as_tensor(shard["indices"]).long()).to(device))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pipeline.errors import UserError
 from pipeline.fingerprint import digest_of
 from pipeline.settings import Settings
 
+Network = Literal["published", "fully_connected"]
 FEATURES = {"vgg_tiny": 256, "efficientnet_b0": 1280, "wide_resnet50_2": 2048}
 
 

@@ -28,12 +28,12 @@ class Source(Protocol):
     def blocks(self) -> Iterator[Block]:
         """All blocks from the beginning on, forever; nothing is read or made for it."""
 
-    def load(self, blocks: Iterator[Block]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(weights (M, P) float32, indices (M, N) int64) of each block."""
+    def load(self, blocks: Iterator[Block]) -> Iterator[tuple[torch.Tensor, ...]]:
+        """(weights (M, P) float32, indices (M, N) int64, and coefficients (M, R, N) if asked for) of each block."""
 
 
 class ShadowBatches:
-    """(weights (B, P), indices (B, N)) on `device` for every step from a given one on, forever."""
+    """(weights (B, P), indices (B, N), …) on `device` for every step from a given one on, forever."""
 
     def __init__(self, source: Source, batch_size: int, purpose: tuple[str | int, ...], device: torch.device):
         self.source, self.batch_size, self.purpose, self.device = source, batch_size, purpose, device
@@ -41,7 +41,7 @@ class ShadowBatches:
         if most < batch_size:
             raise UserError(f"reconstructor.batch_size is {batch_size}, but there are {most} shadow models in a block")
 
-    def from_step(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def from_step(self, step: int) -> Iterator[tuple[torch.Tensor, ...]]:
         """A block's models fill whole batches; the few that are left over are dropped."""
         blocks = enumerate(self.source.blocks())
         position, block = next(blocks)
@@ -49,11 +49,12 @@ class ShadowBatches:
             step -= block.models // self.batch_size
             position, block = next(blocks)
         ahead = chain([block], (block for _, block in blocks))
-        for number, (weights, indices) in enumerate(self.source.load(ahead), position):
-            weights, indices = weights.to(self.device), indices.to(self.device)
-            order = torch.randperm(len(weights), generator=torch_generator(*self.purpose, number)).to(self.device)
-            for batch in range(step, len(weights) // self.batch_size):
+        for number, loaded in enumerate(self.source.load(ahead), position):
+            columns = [column.to(self.device) for column in loaded]
+            models = len(columns[0])
+            order = torch.randperm(models, generator=torch_generator(*self.purpose, number)).to(self.device)
+            for batch in range(step, models // self.batch_size):
                 rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-                yield weights[rows], indices[rows]
+                yield tuple(column[rows] for column in columns)
             step = 0
-            del weights, indices
+            del loaded, columns

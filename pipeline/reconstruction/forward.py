@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import torch
 
-from pipeline.networks.reconstructor import Reconstructor
+from pipeline.networks.decoders import Decoder
 from pipeline.processes import Processes
 from pipeline.reconstruction.state import parameters_of
 
 Forward = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
-def averaged_over(processes: Processes, network: Reconstructor, device: torch.device) -> Forward:
+def averaged_over(processes: Processes, network: Decoder, device: torch.device) -> Forward:
     """DistributedDataParallel. BatchNorm takes its statistics from a process's own part of the batch; those that are
     kept are the first process's."""
     if processes.size == 1:
@@ -22,7 +22,7 @@ def averaged_over(processes: Processes, network: Reconstructor, device: torch.de
 
 
 def compiled(
-    forward: Forward, network: Reconstructor, batch_size: int, autocast: torch.autocast, device: torch.device
+    forward: Forward, network: Decoder, batch_size: int, autocast: torch.autocast, device: torch.device
 ) -> tuple[Forward, bool]:
     """torch.compile, tried forwards and backwards on noise; `forward` itself, and False, where that fails."""
     before = parameters_of(network)

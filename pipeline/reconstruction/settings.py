@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Strict, model_validator
 
+from pipeline.networks.settings import Network
 from pipeline.settings import Settings
 
 Mode = Literal["conditional", "unconditional"]
@@ -11,11 +12,21 @@ Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 
 class Reconstructor(Settings):
-    """One reconstructor per mode. `width` is the paper's g: channels of the last up-sampling block."""
+    """One reconstructor per mode."""
 
     modes: Annotated[tuple[Mode, ...], Strict(False)] = Field(default=("conditional",), min_length=1)
-    width: PositiveInt
-    batch_size: PositiveInt = Field(default=32, description="of all processes together")
+    reads: Literal["weights", "features"] = Field(
+        default="weights",
+        description="what of a head the network is shown: its standardised weights, as published, or the features of "
+        "its training images, recovered by head inversion",
+    )
+    network: Network = "published"
+    width: PositiveInt = Field(
+        description="published: the paper's g, channels of the last up-sampling block; fully_connected: hidden units"
+    )
+    batch_size: PositiveInt = Field(
+        default=32, description="images a step, of all processes together; reading features, all images of whole models"
+    )
     steps: PositiveInt = 1_000_000
     learning_rate: PositiveFloat = 2e-4
     schedule: Literal["constant", "cosine"] = "constant"
@@ -32,6 +43,9 @@ class Reconstructor(Settings):
         default=None, description="a file in torchvision's layout; none = torchvision's cache, or its download"
     )
     softmin_sharpness: PositiveFloat = 100.0
+    absolute_error: float = Field(
+        default=0.5, ge=0, le=1, description="share of the mean absolute error in the loss; the rest is the squared one"
+    )
     precision: Precision = Field(
         default="float32", description="auto = bfloat16 on GPUs that have it, float16 on older ones, float32 on CPUs"
     )

@@ -1,16 +1,17 @@
 """Where shadow models come from while the reconstructor trains: shards on disk, or a stream made as it flows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import numpy as np
 import torch
 
+from pipeline.config import Experiment
 from pipeline.errors import Failure
 from pipeline.randomness import numpy_generator
 from pipeline.reconstruction.batches import BLOCK_BYTES, Block
-from pipeline.shadow.recipe import Recipe
+from pipeline.shadow.recipe import Recipe, head_of
 from pipeline.shadow.seeds import training_seed
 from pipeline.store import Shards
 
@@ -18,16 +19,47 @@ SEEDS_TOGETHER = 16
 """A stream shuffles the models of so many seeds, or fewer where memory ends: within a seed no image comes twice."""
 
 
+WEIGHTS = ("weights", "indices")
+HEADS = ("weights", "indices", "coefficients")
+"""Columns of a shadow model that a source may give, each with one row a model."""
+
+
+def training_source(
+    experiment: Experiment,
+    inputs: Mapping[str, Shards],
+    expected: np.ndarray,
+    purpose: tuple[str | int, ...],
+    device: torch.device,
+    part: tuple[int, int] = (0, 1),
+    columns: tuple[str, ...] = WEIGHTS,
+) -> "ShardSource | Stream":
+    """The training seeds' models of an experiment, from its shards or as a stream, as its `shadow_models.source` says.
+
+    `inputs`: what the stage reads; `part`: (number, count) of the processes that share the work.
+    """
+    if experiment.shadow_models.source == "shards":
+        return ShardSource(inputs["shadow_models"].matching("train"), expected, purpose, *part, columns)
+    recipe = Recipe.of(experiment, training_seed(0), inputs["deep_features"], device)
+    return Stream(recipe, head_of(experiment).size, *part, columns)
+
+
 class ShardSource:
     """Epochs over the shards, in an order of each epoch's own; the next block is read while one is trained on.
 
-    `expected` (N,) are the labels that every model must have learnt. Of several processes each reads its own part.
+    `expected` (N,) are the labels that every model must have learnt; `columns` says what is given of each model. Of
+    several processes each reads its own part.
     """
 
     def __init__(
-        self, shards: Shards, expected: np.ndarray, purpose: tuple[str | int, ...], process: int = 0, processes: int = 1
+        self,
+        shards: Shards,
+        expected: np.ndarray,
+        purpose: tuple[str | int, ...],
+        process: int = 0,
+        processes: int = 1,
+        columns: tuple[str, ...] = WEIGHTS,
     ):
-        self.shards, self.expected, self.purpose = shards, expected, purpose
+        self.shards, self.expected, self.purpose, self.columns = shards, expected, purpose, columns
         self.process, self.processes = process, processes
         self.lengths = shards.lengths("weights")
         self.parameters = shards.width("weights")
@@ -41,7 +73,7 @@ class ShardSource:
                 members = order[start : start + self.together]
                 yield Block(tuple(members.tolist()), int(self.lengths[members].sum()))
 
-    def load(self, blocks: Iterator[Block]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def load(self, blocks: Iterator[Block]) -> Iterator[tuple[torch.Tensor, ...]]:
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(self._read, next(blocks))
             while True:
@@ -49,19 +81,21 @@ class ShardSource:
                 yield ready.result()
                 del ready
 
-    def _read(self, block: Block) -> tuple[torch.Tensor, torch.Tensor]:
-        weights = torch.empty(block.models, self.parameters)
-        indices = torch.empty(block.models, len(self.expected), dtype=torch.int64)
+    def _read(self, block: Block) -> tuple[torch.Tensor, ...]:
+        read: dict[str, torch.Tensor] = {}
         start = 0
         for member in block.seeds:
             name = self.shards.names[member]
-            table = self.shards.read(name, "weights", "indices", "labels")
+            table = self.shards.read(name, *self.columns, "labels")
             self._check(name, table)
             stop = start + len(table["weights"])
-            weights[start:stop] = torch.as_tensor(table["weights"])
-            indices[start:stop] = torch.as_tensor(table["indices"])
+            for column in self.columns:
+                if column not in read:
+                    dtype = torch.int64 if column == "indices" else torch.float32
+                    read[column] = torch.empty(block.models, *table[column].shape[1:], dtype=dtype)
+                read[column][start:stop] = torch.as_tensor(table[column])
             start = stop
-        return weights, indices
+        return tuple(read[column] for column in self.columns)
 
     def _check(self, name: str, table: dict[str, np.ndarray]) -> None:
         where, again = self.shards.paths[name], "remove it and `python -m jobs resume` makes it again"
@@ -86,8 +120,15 @@ class ShardSource:
 class Stream:
     """A fresh permutation seed for every block, made on the device that trains; the models that shards would hold."""
 
-    def __init__(self, recipe: Recipe, parameters: int, process: int = 0, processes: int = 1):
-        self.recipe, self.process, self.processes = recipe, process, processes
+    def __init__(
+        self,
+        recipe: Recipe,
+        parameters: int,
+        process: int = 0,
+        processes: int = 1,
+        columns: tuple[str, ...] = WEIGHTS,
+    ):
+        self.recipe, self.process, self.processes, self.columns = recipe, process, processes, columns
         self.models = recipe.experiment.shadow_models.models_per_seed
         self.together = min(SEEDS_TOGETHER, max(1, BLOCK_BYTES // (self.models * parameters * 4)))
 
@@ -96,8 +137,12 @@ class Stream:
             seeds = range(number * self.together, (number + 1) * self.together)
             yield Block(tuple(seeds), self.models * self.together)
 
-    def load(self, blocks: Iterator[Block]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def load(self, blocks: Iterator[Block]) -> Iterator[tuple[torch.Tensor, ...]]:
         for block in blocks:
             made = [self.recipe.make(training_seed(seed)) for seed in block.seeds]
             weights = torch.cat([part.weights for part in made]).float()
-            yield weights, torch.as_tensor(np.concatenate([part.indices for part in made])).long()
+            indices = torch.as_tensor(np.concatenate([part.indices for part in made])).long()
+            if "coefficients" not in self.columns:
+                yield weights, indices
+            else:
+                yield weights, indices, torch.cat([part.coefficients for part in made])

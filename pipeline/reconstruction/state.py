@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipeline.networks.reconstructor import Reconstructor
+from pipeline.networks.decoders import Decoder
 from pipeline.reconstruction.precision import loss_scaler
 from pipeline.reconstruction.settings import Precision
 from pipeline.reconstruction.settings import Reconstructor as Settings
@@ -15,7 +15,7 @@ from pipeline.reconstruction.settings import Reconstructor as Settings
 History = dict[str, list[float]]
 
 
-def parameters_of(network: Reconstructor) -> dict[str, torch.Tensor]:
+def parameters_of(network: Decoder) -> dict[str, torch.Tensor]:
     """A copy of its parameters and buffers."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
@@ -32,7 +32,7 @@ class Best:
 class State:
     """Network, optimiser and what is remembered of the way. `judged` is the one that counts: the average, if any."""
 
-    def __init__(self, network: Reconstructor, settings: Settings, precision: Precision, device: torch.device):
+    def __init__(self, network: Decoder, settings: Settings, precision: Precision, device: torch.device):
         self.network, self.settings, self.precision = network, settings, precision
         self.optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
         self.scaler = loss_scaler(precision, device)

@@ -1,7 +1,7 @@
 """The training loop of the reconstructor."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -10,21 +10,17 @@ from pipeline.checkpoint import Checkpoint
 from pipeline.data.images import to_unit
 from pipeline.errors import Failure, UserError
 from pipeline.evaluation.min_mse import Scores
-from pipeline.networks.reconstructor import Reconstructor
+from pipeline.networks.decoders import Decoder
 from pipeline.processes import ALONE, Processes
-from pipeline.randomness import torch_generator
+from pipeline.reconstruction.examples import ExamplesFrom
 from pipeline.reconstruction.forward import averaged_over, compiled
 from pipeline.reconstruction.losses import Perceptual, reconstruction_loss
 from pipeline.reconstruction.precision import autocast, resolved
 from pipeline.reconstruction.settings import Reconstructor as Settings
 from pipeline.reconstruction.state import State
-from pipeline.statistics import Standardisation
 
 LOOK_EVERY = 25
 """Steps after which the loss is looked at. Each look waits for the device, so not every step has one."""
-CLASSES_AT_ONCE = 1000
-
-Batches = Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor]]]
 
 
 class Board(Protocol):
@@ -41,16 +37,13 @@ def learning_rate(settings: Settings, step: int) -> float:
 
 
 def train_reconstructor(
-    network: Reconstructor,
-    batches: Batches,
+    network: Decoder,
+    examples: ExamplesFrom,
     images: torch.Tensor,
-    groups_of: Callable[[torch.Tensor], torch.Tensor],
-    standardise: Standardisation,
     settings: Settings,
     *,
-    purpose: tuple[str | int, ...],
     perceptual: Perceptual | None,
-    validate: Callable[[Reconstructor], Scores],
+    validate: Callable[[Decoder], Scores],
     checkpoint: Checkpoint,
     progress: Callable[[int, int, str], None],
     processes: Processes = ALONE,
@@ -58,10 +51,8 @@ def train_reconstructor(
 ) -> tuple[State, bool]:
     """Train in place, on from a checkpoint if there is one; returns the final state, and whether it was compiled.
 
-    `batches(step)` yields (weights (B, P), indices (B, N)) from that step on, on the device; `images` (n, C, S, S)
-    uint8 stay on the device; `groups_of` makes the (B, G, J) candidates of each group from the indices. A conditional
-    network is shown a random one of each model's groups (a class), an unconditional one the only group. Raises Failure
-    when the loss or a weight is not finite; the last good checkpoint stays.
+    `examples(step)` yields what each step shows, on the device; `images` (n, C, S, S) uint8 stay on the device. Raises
+    Failure when the loss or a weight is not finite; the last good checkpoint stays.
     """
     device, rows = images.device, settings.batch_size // processes.size
     if settings.batch_size % processes.size:
@@ -79,17 +70,16 @@ def train_reconstructor(
     forward, is_compiled = averaged_over(processes, network.train(), device), False
     if settings.compile:
         forward, is_compiled = compiled(forward, network, rows, narrowed, device)
-    stream, classes = batches(state.step), class_labels(network.classes, rows, purpose, state.step, device)
-    models = torch.arange(rows, device=device)
+    stream = examples(state.step)
 
     while state.step < settings.steps:
-        weights, indices = next(stream)
-        label = next(classes)
-        groups = groups_of(indices)
-        candidates = to_unit(images[groups[models, label] if network.classes else groups[:, 0]])
+        shown = next(stream)
+        candidates = to_unit(images[shown.candidates])
         with narrowed:
-            rebuilt = forward(standardise.apply(weights), label)
-            loss = reconstruction_loss(rebuilt, candidates, settings.softmin_sharpness, perceptual)
+            rebuilt = forward(shown.inputs, shown.label)
+            loss = reconstruction_loss(
+                rebuilt, candidates, settings.softmin_sharpness, perceptual, settings.absolute_error
+            )
         state.update(loss, learning_rate(settings, state.step))
 
         finished = state.step == settings.steps
@@ -102,23 +92,7 @@ def train_reconstructor(
     return state, is_compiled
 
 
-def class_labels(
-    classes: int, models: int, purpose: tuple[str | int, ...], step: int, device: torch.device
-) -> Iterator[torch.Tensor | None]:
-    """For every step from `step` on a random class (models,) of each model; None for an unconditional network."""
-    while True:
-        block, start = divmod(step, CLASSES_AT_ONCE)
-        drawn = torch.randint(
-            max(1, classes), (CLASSES_AT_ONCE, models), generator=torch_generator(*purpose, block)
-        ).to(device)
-        for label in drawn[start:]:
-            yield label if classes else None
-        step = (block + 1) * CLASSES_AT_ONCE
-
-
-def _validate(
-    state: State, validate: Callable[[Reconstructor], Scores], checkpoint: Checkpoint, board: Board | None
-) -> None:
+def _validate(state: State, validate: Callable[[Decoder], Scores], checkpoint: Checkpoint, board: Board | None) -> None:
     steps = state.step - (state.history["step"][-1] if state.history["step"] else 0)
     loss = _finite(state.loss_sum.item() / steps, state, checkpoint)
     scores = validate(state.judged)

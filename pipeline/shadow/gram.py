@@ -24,10 +24,17 @@ def gram_matrix(features: Tensor) -> Tensor:
     return torch.bmm(features, features.mT).add_(1)
 
 
-def train_gram(features: Tensor, targets: Targets, parameters: list[Tensor], training: Training) -> None:
+def train_gram(
+    features: Tensor,
+    targets: Targets,
+    parameters: list[Tensor],
+    training: Training,
+    coefficients_out: Tensor | None = None,
+) -> None:
     """Trains M heads in place for `training.epochs` of gradient descent.
 
-    features: (M, N, D); parameters: the layers' initial weights and biases, see heads.Head.
+    features: (M, N, D); parameters: the layers' initial weights and biases, see heads.Head. `coefficients_out`
+    (M, R, N), where it is given, receives C.
     """
     samples = features.shape[1]
     batches = fixed_batches(samples, training.batch_size)
@@ -52,6 +59,8 @@ def train_gram(features: Tensor, targets: Targets, parameters: list[Tensor], tra
 
     weight.baddbmm_(coefficients.to(weight.dtype), features, beta=factors[-1])
     bias.mul_(factors[-1]).add_(coefficients.sum(2))
+    if coefficients_out is not None:
+        coefficients_out.copy_(coefficients)
     for parameter, trained in zip(parameters[2:], upper, strict=True):
         parameter.copy_(trained)
 

@@ -25,6 +25,11 @@ class Head:
         return [shape for fan_in, fan_out in pairwise(widths) for shape in ((fan_out, fan_in), (fan_out,))]
 
     @property
+    def rows(self) -> int:
+        """R, the rows of the first layer: hidden units, or logits where there is no hidden layer."""
+        return self.hidden or self.outputs
+
+    @property
     def size(self) -> int:
         """P, the number of weights and biases: 2,570 for 256→10, 8,201 for 2048→4→1."""
         return sum(math.prod(shape) for shape in self.shapes)

@@ -28,10 +28,12 @@ def train_private(
     training: Training,
     noise_multiplier: float,
     generator: torch.Generator,
+    coefficients_out: Tensor | None = None,
 ) -> None:
     """Trains M heads in place for `training.private.steps` steps.
 
-    features: (M, N, D); parameters: the layers' initial weights and biases, see heads.Head.
+    features: (M, N, D); parameters: the layers' initial weights and biases, see heads.Head. `coefficients_out`
+    (M, R, N), where it is given, receives C of W' = α W'_0 + C X' + noise: what the clipped gradients add.
     The generator draws, step by step, who takes part (M, 1, N), the noise in the span (M, K, N) and that of the second
     layer; at last the noise orthogonal to the span, weight (M, K, D) and bias (M, K).
     """
@@ -46,6 +48,7 @@ def train_private(
     coordinates = initial.clone()
     squared_norms = span.samples.square().sum(2).unsqueeze(1)
     descent = Descent(training)
+    coefficients = torch.zeros_like(coordinates)  # (M, R, N), as the N coordinates of the R rows are
 
     def drawn(like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
@@ -59,18 +62,26 @@ def train_private(
             squared += slope.square().sum(1, keepdim=True) * (activations.square().sum(1, keepdim=True) + 1)
         chance = torch.rand(models, 1, samples, generator=generator, dtype=slope.dtype, device=slope.device)
         kept = (private.clip_norm / (squared.sqrt_() + NORM_OFFSET)).clamp_(max=1).mul_(chance < private.sample_rate)
-        gradients = [torch.bmm(below * kept, span.samples), *heads.upper_gradients(slope * kept, activations, upper)]
+        clipped = below * kept
+        gradients = [torch.bmm(clipped, span.samples), *heads.upper_gradients(slope * kept, activations, upper)]
         for gradient in gradients:
             gradient.add_(drawn(gradient), alpha=noise_std).mul_(1 / batch)
-        descent.step([coordinates, *upper], gradients)
+        descent.step([coordinates, *upper, coefficients], [*gradients, clipped.mul_(1 / batch)])
 
+    if coefficients_out is not None:
+        coefficients_out.copy_(coefficients)
     remains = shrinkage(training, private.steps)[-1]
-    gathered = noise_std / batch * sum(r * r for r in impulse_response(training, private.steps)) ** 0.5
+    gathered = gathered_noise(training, noise_std / batch)
     noise = [drawn(weight), drawn(bias)]
     coordinates.sub_(initial, alpha=remains).sub_(span.coordinates(*noise), alpha=gathered)
     for parameter, orthogonal in zip((weight, bias), noise, strict=True):
         parameter.mul_(remains).add_(orthogonal, alpha=gathered)
     span.add_to(weight, bias, coordinates)
+
+
+def gathered_noise(training: Training, step_std: float) -> float:
+    """Deviation of the noise in a weight after all steps, each of which adds noise of `step_std` to its gradient."""
+    return step_std * sum(r * r for r in impulse_response(training, training.private.steps)) ** 0.5
 
 
 def expected_batch(samples: int, sample_rate: float) -> int:

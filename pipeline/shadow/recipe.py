@@ -13,17 +13,28 @@ from pipeline.errors import Failure
 from pipeline.networks.settings import FEATURES
 from pipeline.randomness import torch_generator
 from pipeline.shadow import seeds
+from pipeline.shadow.heads import Head
 from pipeline.shadow.train import train_shard
 from pipeline.store import Shards, read_arrays
 
 
+def head_of(experiment: Experiment) -> Head:
+    """The head that an experiment's models have on its backbone."""
+    training = experiment.shadow_models.training
+    return Head(FEATURES[experiment.backbone.name], training.hidden, training.classes)
+
+
 @dataclass(frozen=True)
 class Made:
-    """weights (M, P) on the device that made them; indices (M, N) of the images; labels (M, N) that heads learnt."""
+    """weights (M, P) on the device that made them; indices (M, N) of the images; labels (M, N) that heads learnt.
+
+    coefficients (M, R, N) float32: C of first-layer weights α W'_0 + C X'; None where training leaves sample space.
+    """
 
     weights: torch.Tensor
     indices: np.ndarray
     labels: np.ndarray
+    coefficients: torch.Tensor | None
 
 
 @dataclass(frozen=True)
@@ -57,13 +68,16 @@ class Recipe:
         device = self.features.device
         chosen, learnt = (torch.as_tensor(array).to(device) for array in (indices, labels))
         generator = torch_generator(self.experiment.seed, "shadow_models", shard, device=device)
+        training, coefficients = self.experiment.shadow_models.training, None
+        if training.in_sample_space:
+            coefficients = torch.empty(len(indices), head_of(self.experiment).rows, indices.shape[1], device=device)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            weights = train_shard(self.features, chosen, learnt, self.experiment.shadow_models.training, generator)
+            weights = train_shard(self.features, chosen, learnt, training, generator, coefficients=coefficients)
         finally:
             torch.set_num_threads(threads)
-        return Made(weights, indices, labels)
+        return Made(weights, indices, labels, coefficients)
 
 
 @lru_cache(maxsize=2)

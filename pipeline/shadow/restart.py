@@ -20,11 +20,13 @@ def restart_while_high(
     training: Training,
     generator: torch.Generator,
     first_model: int,
+    coefficients_out: Tensor | None = None,
 ) -> None:
     """Replaces trained weights (M, P) until every model's loss on its set is below `restart.loss_below`.
 
-    The first training counts as an attempt; only the unfinished go on. Raises Failure, naming a model that never gets
-    there in `restart.attempts`; `first_model` is the number of the block's first.
+    The first training counts as an attempt; only the unfinished go on, and their rows of `coefficients_out` (M, R, N)
+    with them. Raises Failure, naming a model that never gets there in `restart.attempts`; `first_model` is the number
+    of the block's first.
     """
     restart = training.restart
     unfinished, trained = torch.arange(len(weights), device=weights.device), weights
@@ -37,8 +39,13 @@ def restart_while_high(
         unfinished, features, targets = unfinished[~low], features[~low], targets[~low]
         trained = weights.new_empty(len(unfinished), head.size)
         head.draw(trained, training.init_std, generator)
-        engine(features, targets, head.split(trained))
+        carried = {}
+        if coefficients_out is not None:
+            carried["coefficients_out"] = coefficients_out.new_empty(len(unfinished), *coefficients_out.shape[1:])
+        engine(features, targets, head.split(trained), **carried)
         weights[unfinished] = trained
+        if coefficients_out is not None:
+            coefficients_out[unfinished] = carried["coefficients_out"]
     raise Failure(
         f"model {first_model + unfinished[~low][0].item()}: its loss is not below {restart.loss_below:g} after "
         f"{restart.attempts} attempts; raise restart.loss_below, restart.attempts or epochs"

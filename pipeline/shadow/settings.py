@@ -60,6 +60,11 @@ class Training(Settings):
     engine: Literal["auto", "opacus"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"
 
+    @property
+    def in_sample_space(self) -> bool:
+        """Whether W'_T = α W'_0 + C X' (+ noise) holds and C is known: gradient descent, but not through Opacus."""
+        return self.optimizer == "sgd" and self.engine == "auto"
+
     @model_validator(mode="after")
     def _possible(self):
         if self.private is None and self.epochs is None:

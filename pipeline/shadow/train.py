@@ -30,12 +30,14 @@ def train_shard(
     training: Training,
     generator: torch.Generator,
     initial: Tensor | None = None,
+    coefficients: Tensor | None = None,
 ) -> Tensor:
     """Trains one head on each training set of a shard.
 
     features: (n, D), the whole data set's, on the device that shall do the work; indices: (M, N), rows of `features`;
     labels: (M, N), classes. Returns weights (M, P) on the device of `features`, in the order of heads.Head.
-    The generator, on the same device, draws the initial weights, unless `initial` (M, P) gives them.
+    The generator, on the same device, draws the initial weights, unless `initial` (M, P) gives them. `coefficients`
+    (M, R, N), where it is given, receives the C of first-layer weights α W'_0 + C X' (`training.in_sample_space`).
     Raises UserError for features that are not finite and for labels that are no class, Failure for a training that
     diverges or whose loss stays above `restart.loss_below`; each names the model.
     """
@@ -59,10 +61,11 @@ def train_shard(
             head.draw(own, training.init_std, generator)
         else:
             own.copy_(initial[block])
-        engine(chosen, targets, head.split(own))
+        carried = {} if coefficients is None else {"coefficients_out": coefficients[block]}
+        engine(chosen, targets, head.split(own), **carried)
         check_weights(own, chosen, first_model=start)
         if training.restart:
-            restart_while_high(head, engine, chosen, targets, own, training, generator, first_model=start)
+            restart_while_high(head, engine, chosen, targets, own, training, generator, first_model=start, **carried)
     return weights
 
 

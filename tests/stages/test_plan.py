@@ -92,7 +92,14 @@ def test_results_know_a_users_file_by_what_it_holds(npz_file, tmp_path):
 
 
 def test_every_published_experiment_has_a_plan():
-    elsewhere = {"nearest_neighbour", "gradient_inversion", "kkt_victim", "kkt_attack", "kkt_analysis"}
+    elsewhere = {
+        "nearest_neighbour",
+        "head_inversion",
+        "gradient_inversion",
+        "kkt_victim",
+        "kkt_attack",
+        "kkt_analysis",
+    }
     for name in ("mnist_n10", "cifar10_n40", "celeba_n10", "cifar100_to_cifar10"):
         planned = [stage.name for stage in Plan(load(name)).stages]
         assert [stage for stage in planned if stage not in elsewhere] == [s for s in NAMES if s not in elsewhere]

@@ -11,10 +11,12 @@ from pipeline.errors import UserError
 from pipeline.evaluation.image_metrics import lpips, psnr_in_unit_range, ssim, ssim_in_unit_range
 from pipeline.evaluation.min_mse import min_mse
 from pipeline.evaluation.nearest_neighbour import nearest_same_class, threshold
+from pipeline.evaluation.reading import WeightReader
 from pipeline.evaluation.settings import Evaluation
 from pipeline.evaluation.victims import VictimSet, accuracy
 from pipeline.networks.reconstructor import Reconstructor
 from pipeline.shadow.settings import Training
+from pipeline.statistics import Standardisation
 
 
 def quiet(*_):
@@ -49,19 +51,27 @@ def test_published_nearest_neighbour_thresholds(real_data, name, published):
     assert threshold(distances, test.labels)[0] == pytest.approx(published, abs=1e-4)
 
 
+def shown(z, classes=0):
+    """Standardised weights as a network reads them, for each class or once."""
+    identity = Standardisation(
+        torch.ones(z.shape[1], dtype=torch.bool), torch.zeros(z.shape[1]), torch.ones(z.shape[1])
+    )
+    return WeightReader(identity, max(classes, 1), conditional=classes > 0).read(z)
+
+
 @pytest.mark.parametrize("classes", [0, 4])
 def test_min_mse_is_the_distance_to_the_nearest_candidate(classes):
     torch.manual_seed(0)
     network = Reconstructor(5, 1, 16, 2, classes)
     images = torch.randint(0, 256, (30, 1, 16, 16), dtype=torch.uint8)
     groups = torch.randint(0, 30, (70, max(classes, 1), 3))
-    victims = VictimSet(torch.randn(70, 5), images, groups)
+    victims = VictimSet(shown(torch.randn(70, 5), classes), images, groups)
     scores = min_mse(network, victims)
     assert scores.rebuilt.shape == (70, max(classes, 1), 1, 16, 16)
     for v, g in ((0, 0), (69, max(classes, 1) - 1)):
         label = torch.tensor([g]) if classes else None
         with torch.no_grad():
-            rebuilt = network(victims.inputs[v : v + 1], label)
+            rebuilt = network(victims.reading.inputs[v : v + 1, g], label)
         errors = [(rebuilt[0] - (images[k].float() / 127.5 - 1)).square().mean().item() for k in groups[v, g]]
         assert scores.distances[v, g] == pytest.approx(min(errors), rel=1e-5)
         assert scores.nearest[v, g] == groups[v, g, int(np.argmin(errors))]
@@ -71,10 +81,10 @@ def test_scoring_also_tells_how_like_the_matched_image_is():
     torch.manual_seed(0)
     network = Reconstructor(5, 1, 16, 2)
     images = torch.randint(0, 256, (30, 1, 16, 16), dtype=torch.uint8)
-    victims = VictimSet(torch.randn(7, 5), images, torch.randint(0, 30, (7, 1, 3)))
+    victims = VictimSet(shown(torch.randn(7, 5)), images, torch.randint(0, 30, (7, 1, 3)))
     scores = min_mse(network, victims, {"psnr": psnr_in_unit_range, "ssim": ssim_in_unit_range})
     with torch.no_grad():
-        rebuilt = network(victims.inputs)
+        rebuilt = network(victims.reading.inputs[:, 0])
     matched = images[scores.nearest[:, 0]].float() / 127.5 - 1
     assert scores.likeness["psnr"][:, 0] == pytest.approx(10 * np.log10(4 / scores.distances[:, 0]), rel=1e-5)
     expected = ssim((rebuilt + 1) / 2, (matched + 1) / 2)

@@ -7,8 +7,9 @@ from torch import nn
 
 from pipeline.errors import UserError
 from pipeline.evaluation.min_mse import min_mse
-from pipeline.evaluation.nulls import null_inputs, other_victims
+from pipeline.evaluation.nulls import null_readings, other_victims
 from pipeline.evaluation.rates import rates
+from pipeline.evaluation.reading import WeightReader
 from pipeline.evaluation.victims import VictimSet
 from pipeline.statistics import Standardisation, correlation, moments_of
 
@@ -40,7 +41,12 @@ def world():
     weights = torch.randn(VICTIMS, WIDTH, generator=generator)
     weights[:, 0] = torch.arange(VICTIMS) / VICTIMS
     standardise = Standardisation.of(moments_of([weights]))
-    return VictimSet(standardise.apply(weights), images, indices[:, :, None]), standardise, weights
+    reading = reader_of(standardise).read(weights)
+    return VictimSet(reading, images, indices[:, :, None]), standardise, weights
+
+
+def reader_of(standardise):
+    return WeightReader(standardise, CLASSES, conditional=True)
 
 
 def scored(network, world):
@@ -48,17 +54,20 @@ def scored(network, world):
     victims, standardise, weights = world
     h1 = {}
     for null in NULLS:
-        drawn = null_inputs(
+        drawn = null_readings(
             null,
             2,
             victims,
             victims.groups[:, :, 0].numpy(),
+            reader=reader_of(standardise),
             correlation=lambda: correlation([weights], standardise),
             blocks=lambda: [weights[:50], weights[50:]],
             standardise=standardise,
             purpose=("test", null),
         )
-        h1[null] = np.concatenate([min_mse(network, victims.with_inputs(z)).distances for z in drawn], axis=1)
+        h1[null] = np.concatenate(
+            [min_mse(network, victims.with_reading(reading)).distances for reading in drawn], axis=1
+        )
     return min_mse(network, victims).distances, h1
 
 
@@ -97,7 +106,7 @@ def test_a_reconstructor_that_knows_all_scores_1_against_every_null(world):
 
     def recall(z, label):
         """The images of the victim whose weights these are; black for nobody's."""
-        same = (z[:, None] - victims.inputs).abs().amax(2) < 1e-6
+        same = (z[:, None] - victims.reading.inputs[:, 0]).abs().amax(2) < 1e-6
         return torch.where(same.any(1)[:, None, None, None], images[same.float().argmax(1), label], -1.0)
 
     h0, h1 = scored(Stub(recall), world)

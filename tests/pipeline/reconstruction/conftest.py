@@ -12,6 +12,7 @@ from pipeline.networks.reconstructor import Reconstructor, initialise
 from pipeline.processes import Processes
 from pipeline.reconstruction.batches import ShadowBatches
 from pipeline.reconstruction.candidates import candidate_groups
+from pipeline.reconstruction.examples import weight_examples
 from pipeline.reconstruction.settings import Reconstructor as Settings
 from pipeline.reconstruction.sources import ShardSource
 from pipeline.reconstruction.train import train_reconstructor
@@ -57,6 +58,7 @@ def train(shards, directory, *, mode="conditional", period=3600.0, stop_at=None,
     images = torch.randint(0, 256, (30, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     network = Reconstructor(6, 1, 16, 2, classes=4 if mode == "conditional" else 0)
     initialise(network, torch.Generator().manual_seed(2))
+    models = settings.batch_size // part[1]
     calls = 0
 
     def validate(judged):
@@ -68,12 +70,16 @@ def train(shards, directory, *, mode="conditional", period=3600.0, stop_at=None,
 
     state, _ = train_reconstructor(
         network,
-        ShadowBatches(source_of(shards, *part), settings.batch_size // part[1], ("batches",), CPU).from_step,
+        weight_examples(
+            ShadowBatches(source_of(shards, *part), models, ("batches",), CPU).from_step,
+            standardise,
+            partial(candidate_groups, class_size=1, mode=mode, task="multiclass"),
+            network.classes,
+            models,
+            ("class", part[0]),
+        ),
         images,
-        partial(candidate_groups, class_size=1, mode=mode, task="multiclass"),
-        standardise,
         settings,
-        purpose=("class", part[0]),
         perceptual=None,
         validate=validate,
         checkpoint=Checkpoint(directory / "c", "f", period),

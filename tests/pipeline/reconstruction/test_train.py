@@ -14,10 +14,11 @@ from pipeline.networks.reconstructor import Reconstructor, initialise
 from pipeline.reconstruction import forward
 from pipeline.reconstruction.batches import ShadowBatches
 from pipeline.reconstruction.board import TensorBoard, check_tensorboard
+from pipeline.reconstruction.examples import class_labels
 from pipeline.reconstruction.forward import compiled
 from pipeline.reconstruction.precision import autocast, resolved
 from pipeline.reconstruction.settings import Reconstructor as Settings
-from pipeline.reconstruction.train import class_labels, learning_rate
+from pipeline.reconstruction.train import learning_rate
 from tests.pipeline.reconstruction.conftest import CPU, scores, source_of, train
 
 

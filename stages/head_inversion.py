@@ -1,0 +1,89 @@
+"""Learn to invert a head: from its first layer's weights to the features of the images that trained it."""
+
+from pipeline.config import Experiment
+from pipeline.shadow import seeds
+from pipeline.store import Result
+from stages.command import main
+from stages.stage import Resources, Stage, Work
+
+
+def settings(experiment: Experiment, shard: str) -> dict:
+    return {
+        **experiment.head_inversion.model_dump(mode="json"),
+        "seed": experiment.seed,
+        **seeds.stream_identity(experiment),
+    }
+
+
+def inputs(experiment: Experiment) -> list[str]:
+    features = {seeds.features_of(experiment, shard) for shard in (seeds.training_seed(0), seeds.WATCHED)}
+    return [
+        *seeds.inputs(experiment),
+        f"shadow_models/{seeds.WATCHED}",
+        *(f"deep_features/{name}" for name in sorted(features)),
+    ]
+
+
+def run(work: Work) -> Result:
+    """state/…: the inversion (prior, slots, noise, estimator). cosine, found, expected (V, N): what it recovers of the
+    watched victims, slot by slot, and the squared error that the posterior expects. loss: how training went."""
+    import torch
+
+    from pipeline.head_inversion.build import adversary_prior, learning_rate_times_curvature, noise_of, slots_of
+    from pipeline.head_inversion.training import Heads, learn_inversion, measure
+    from pipeline.networks.state import state_arrays
+    from pipeline.reconstruction.batches import ShadowBatches
+    from pipeline.reconstruction.sources import HEADS, training_source
+    from pipeline.shadow.recipe import head_of
+
+    experiment, device, chosen = work.experiment, work.device, work.experiment.head_inversion
+    purpose = (experiment.seed, "head_inversion")
+    own, theirs = (
+        work.inputs["deep_features"].read(seeds.features_of(experiment, shard))
+        for shard in (seeds.training_seed(0), seeds.WATCHED)
+    )
+    watched = work.inputs["shadow_models"].read(seeds.WATCHED)
+    labels = watched["labels"][0]
+    prior, slots = adversary_prior(experiment, own["features"], own["labels"]), slots_of(experiment, labels)
+    images, unseen = ((torch.as_tensor(table["features"]) @ prior.directions).to(device) for table in (own, theirs))
+    weights, indices, coefficients = (torch.as_tensor(watched[name]).to(device) for name in HEADS)
+    held_out = Heads.of(slots, weights.float(), indices.long(), coefficients, unseen)
+    source = training_source(experiment, work.inputs, labels, (*purpose, "order"), device, columns=HEADS)
+    batches = ShadowBatches(source, chosen.batch_size, (*purpose, "batches"), device).from_step
+    inversion, facts, losses = learn_inversion(
+        prior,
+        slots,
+        head_of(experiment),
+        noise_of(experiment, len(labels)),
+        held_out,
+        lambda step: (Heads.of(slots, *columns, images) for columns in batches(step)),
+        chosen,
+        purpose=purpose,
+        checkpoint=work.checkpoint,
+        progress=work.progress,
+    )
+    measured = measure(inversion, held_out)
+    arrays = {name: tensor.cpu().numpy() for name, tensor in vars(measured).items()}
+    if losses:
+        arrays["loss"] = losses
+    facts |= {
+        "directions": inversion.width,
+        "variance_held": prior.share,
+        "curvature": learning_rate_times_curvature(experiment, own["features"]),
+        "estimator": "network" if losses else "mean",
+        "cosine": float(measured.cosine.mean()),
+    }
+    return Result(state_arrays(inversion) | arrays, facts)
+
+
+STAGE = Stage(
+    name="head_inversion",
+    shards=lambda experiment: ["inversion"] if experiment.inverts_heads else [],
+    inputs=inputs,
+    settings=settings,
+    resources=lambda experiment: Resources("cpu", experiment.head_inversion.threads, 4.0, 120.0),
+    run=run,
+)
+
+if __name__ == "__main__":
+    main(STAGE, __doc__)

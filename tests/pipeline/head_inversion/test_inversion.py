@@ -1,0 +1,148 @@
+"""Coefficients are those of training, slots are in the order of what moved the head, and ν is the noise left over."""
+
+import pytest
+import torch
+
+from pipeline.head_inversion.estimator import Rows
+from pipeline.head_inversion.inversion import HeadInversion, weight_noise
+from pipeline.head_inversion.prior import Prior
+from pipeline.head_inversion.slots import Slots
+from pipeline.head_inversion.training import Heads, calibrate, measure, with_true_coefficients
+from pipeline.shadow.descent import shrinkage
+from pipeline.shadow.heads import Head
+from pipeline.shadow.settings import Training
+from pipeline.shadow.train import train_shard
+
+MNIST = {"learning_rate": 0.01, "weight_decay": 1e-5, "init_std": 0.002, "epochs": 32}
+PRIVATE = {"clip_norm": 4.0, "sample_rate": 0.5, "steps": 64, "noise_multiplier": 1.82}
+DATA = 400
+
+
+def trained(training: Training, inputs: int = 32, class_size: int = 1, models: int = 50, scale: float = 1.0):
+    """Features (n, D) of ten classes, and heads (M, P) with their deal (M, N), coefficients and labels."""
+    generator = torch.Generator().manual_seed(3)
+    classes = torch.arange(DATA) % 10
+    means = torch.randn(10, inputs, generator=generator)
+    features = scale * (means[classes] + 0.5 * torch.randn(DATA, inputs, generator=generator))
+    rows = [torch.where(classes == k)[0] for k in range(10)]
+    picks = [c[torch.rand(models, len(c), generator=generator).argsort(1)[:, :class_size]] for c in rows]
+    indices = torch.cat(picks, 1)
+    labels = classes[indices] if training.classes == 10 else classes[indices] % 2
+    head = Head(inputs, training.hidden, training.classes)
+    initial = torch.empty(models, head.size)
+    head.draw(initial, training.init_std, generator)
+    coefficients = torch.empty(models, head.rows, indices.shape[1])
+    weights = train_shard(features, indices, labels, training, generator, initial, coefficients)
+    return head, features, classes, indices, labels, initial, weights, coefficients
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"momentum": 0.9},
+        {"batch_size": 5},
+        {"classes": 1, "hidden": 8},
+        {"classes": 1, "hidden": 8, "epochs": 400, "restart": {"loss_below": 0.0259, "attempts": 100}, "learning_rate": 0.1},
+    ],
+    ids=["linear", "momentum", "mini-batches", "two layers", "restarts"],
+)
+def test_first_layers_are_the_initial_weights_and_the_features_times_the_coefficients(changed):
+    training = Training(**MNIST | changed)
+    head, features, _, indices, _, initial, weights, coefficients = trained(training)
+    weight, bias = head.split(weights)[:2]
+    remains = shrinkage(training, training.epochs * -(-10 // (training.batch_size or 10)))[-1]
+    torch.testing.assert_close(bias, coefficients.sum(2), rtol=1e-4, atol=1e-6)
+    if training.restart:  # the initial weights of a second attempt are not known here, but they are small
+        left = weight - coefficients @ features[indices]
+        assert left.std().item() == pytest.approx(remains * training.init_std, rel=0.05)
+        return
+    start = head.split(initial)[0]
+    torch.testing.assert_close(weight, remains * start + coefficients @ features[indices], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("hidden", [None, 8])
+def test_what_private_training_adds_beside_them_is_noise_of_the_stated_variance(hidden):
+    training = Training(
+        learning_rate=0.01,
+        init_std=0.002,
+        weight_decay=1e-3,
+        private=PRIVATE,
+        hidden=hidden,
+        classes=1 if hidden else 10,
+    )
+    head, features, _, indices, _, _, weights, coefficients = trained(training, models=400)
+    weight, bias = head.split(weights)[:2]
+    left = weight - coefficients @ features[indices]
+    expected = weight_noise(training, 10, PRIVATE["noise_multiplier"])
+    assert left.square().mean().item() == pytest.approx(expected, rel=0.02)
+    without_start = expected - (shrinkage(training, 64)[-1] * 0.002) ** 2
+    assert (bias - coefficients.sum(2)).square().mean().item() == pytest.approx(without_start, rel=0.1)
+
+
+def inversion_for(head, features, classes, training, class_size=1, task="multiclass"):
+    prior = Prior.of(features, classes, 1.0)
+    labels = torch.arange(10).repeat_interleave(class_size)
+    slots = Slots.of(labels, class_size, task, linear=training.hidden is None, foreign=False)
+    noise = weight_noise(training, len(labels), None)
+    return HeadInversion(prior, slots, head, noise, 0), prior
+
+
+@pytest.mark.parametrize("class_size", [1, 4])
+def test_true_coefficients_recover_features_as_well_as_the_posterior_expects(class_size):
+    """The error found is the one expected, on average over heads, where the prior is the truth: Gaussian features."""
+    training = Training(**MNIST)
+    head, features, classes, indices, _, _, weights, coefficients = trained(training, class_size=class_size, models=200)
+    inversion, prior = inversion_for(head, features, classes, training, class_size)
+    heads = Heads.of(inversion.slots, weights, indices, coefficients, features @ prior.directions)
+    measured = with_true_coefficients(inversion, heads)
+    assert measured.found.mean().item() == pytest.approx(measured.expected.mean().item(), rel=0.1)
+    if class_size == 1:
+        assert measured.cosine.mean() > 0.9
+    calibrate(inversion, heads)
+    again = measure(inversion, heads)
+    torch.testing.assert_close(again.found.mean(0), again.expected.mean(0), rtol=1e-3, atol=0)
+
+
+def test_the_image_that_moved_its_class_most_comes_first():
+    training = Training(**MNIST)
+    _, _, classes, indices, _, _, _, coefficients = trained(training, class_size=4)
+    slots = Slots.of(torch.arange(10).repeat_interleave(4), 4, "multiclass", linear=True, foreign=False)
+    order = slots.order(coefficients)
+    for model in range(3):
+        own = coefficients[model, torch.arange(10).repeat_interleave(4), order[model]].view(10, 4)
+        assert (own.diff(dim=1) <= 0).all()
+        assert (classes[indices[model, order[model]]].view(10, 4) == torch.arange(10)[:, None]).all()
+    assert slots.ranks.tolist() == [0, 1, 2, 3] * 10
+
+
+def test_an_identitys_photos_stay_apart_from_the_others_and_share_one_prior():
+    slots = Slots.of(torch.tensor([1, 1, *[0] * 18]), 2, "identity", linear=False, foreign=False)
+    order = slots.order(torch.randn(7, 4, 20, generator=torch.Generator().manual_seed(0)))
+    assert slots.classes.unique().tolist() == [0]
+    assert (order[:, :2].sort(1).values == torch.arange(2)).all()
+
+
+def test_hidden_units_in_another_order_are_read_alike():
+    head = Head(6, 8, 1)
+    weights = torch.randn(3, head.size, generator=torch.Generator().manual_seed(0))
+    weight, bias, upper, top = head.split(weights)
+    turn = torch.randperm(8, generator=torch.Generator().manual_seed(1))
+    turned = torch.cat([part.flatten(1) for part in (weight[:, turn], bias[:, turn], upper[:, :, turn], top)], 1)
+    directions = torch.eye(6)
+    one, other = (Rows(head.split(flat), directions) for flat in (weights, turned))
+    torch.testing.assert_close(one.weights, other.weights)
+    torch.testing.assert_close(one.upper, other.upper)
+    coefficients = torch.randn(3, 8, 4)
+    torch.testing.assert_close(one.arrange(coefficients), other.arrange(coefficients[:, turn]))
+
+
+def test_a_stored_inversion_is_the_one_that_was_stored():
+    training = Training(**MNIST)
+    head, features, classes, indices, _, _, weights, coefficients = trained(training)
+    inversion, prior = inversion_for(head, features, classes, training)
+    heads = Heads.of(inversion.slots, weights, indices, coefficients, features @ prior.directions)
+    inversion.estimator.fit_scales(inversion.read(weights)[1], heads.coefficients)
+    again = HeadInversion.from_state(head, inversion.state_dict())
+    torch.testing.assert_close(again.invert(weights).mean, inversion.invert(weights).mean, rtol=0, atol=0)
+    assert again.slots.blocks == inversion.slots.blocks
