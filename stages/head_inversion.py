@@ -25,12 +25,13 @@ def inputs(experiment: Experiment) -> list[str]:
 
 
 def run(work: Work) -> Result:
-    """state/…: the inversion (prior, slots, noise, estimator). cosine, found, expected (V, N): what it recovers of the
-    watched victims, slot by slot, and the squared error that the posterior expects. loss: how training went."""
+    """state/…: the inversion (prior, slots, noise, mean coefficients, rounds). cosine, found, expected (V, N): what it
+    recovers of the watched victims, slot by slot, and the error that it expects. loss: how training went."""
     import torch
 
     from pipeline.head_inversion.build import adversary_prior, learning_rate_times_curvature, noise_of, slots_of
-    from pipeline.head_inversion.training import Heads, learn_inversion, measure
+    from pipeline.head_inversion.inversion import HeadInversion
+    from pipeline.head_inversion.training import Heads, calibrate, measure, measure_posterior, train_rounds
     from pipeline.networks.state import state_arrays
     from pipeline.reconstruction.batches import ShadowBatches
     from pipeline.reconstruction.sources import HEADS, training_source
@@ -50,30 +51,30 @@ def run(work: Work) -> Result:
     held_out = Heads.of(slots, weights.float(), indices.long(), coefficients, unseen)
     source = training_source(experiment, work.inputs, labels, (*purpose, "order"), device, columns=HEADS)
     batches = ShadowBatches(source, chosen.batch_size, (*purpose, "batches"), device).from_step
-    inversion, facts, losses = learn_inversion(
-        prior,
-        slots,
-        head_of(experiment),
-        noise_of(experiment, len(labels)),
-        held_out,
+    inversion = HeadInversion(
+        prior, slots, head_of(experiment), noise_of(experiment, len(labels)), chosen.rounds, chosen.width
+    ).to(device)
+    losses = train_rounds(
+        inversion,
         lambda step: (Heads.of(slots, *columns, images) for columns in batches(step)),
         chosen,
         purpose=purpose,
         checkpoint=work.checkpoint,
         progress=work.progress,
     )
+    calibrate(inversion, held_out)
     measured = measure(inversion, held_out)
-    arrays = {name: tensor.cpu().numpy() for name, tensor in vars(measured).items()}
-    if losses:
-        arrays["loss"] = losses
-    facts |= {
+    facts = {
         "directions": inversion.width,
         "variance_held": prior.share,
         "curvature": learning_rate_times_curvature(experiment, own["features"]),
-        "estimator": "network" if losses else "mean",
         "cosine": float(measured.cosine.mean()),
     }
-    return Result(state_arrays(inversion) | arrays, facts)
+    for name, given in (("true", held_out.coefficients), ("mean", inversion.mean_coefficients)):
+        closed_form = measure_posterior(inversion, held_out, given)
+        facts[f"cosine_of_closed_form_with_{name}_coefficients"] = float(closed_form.cosine.mean())
+    arrays = {name: tensor.cpu().numpy() for name, tensor in vars(measured).items()}
+    return Result(state_arrays(inversion) | arrays | {"loss": losses}, facts)
 
 
 STAGE = Stage(

@@ -56,6 +56,8 @@ def run(work: Work) -> Result:
 
     h1/<null>/min_mse, …/psnr, …/ssim, …/lpips (V, draws, G): the same of weights that saw none of victim v's images.
     victims/trained, victims/unseen (V,): accuracy of each on its own images, and on the others of the test split.
+    Where features are read: features/cosine, found, expected (V, N), see training.Measured; h0/slot (V, G) which of the
+    N recovered images each reconstruction is made from.
     """
     from functools import partial
 
@@ -116,6 +118,12 @@ def run(work: Work) -> Result:
         means[f"mean_h1_{null}"] = float(arrays[f"h1/{null}/min_mse"].mean())
         work.progress(position + 1, len(judged.nulls), null)
     features = inputs["deep_features"].read(seeds.features_of(experiment, seeds.VICTIMS))
+    if experiment.inverts_heads and "coefficients" in shard:  # without them nothing says which image is which
+        from pipeline.head_inversion.training import measure_shard
+
+        measured = measure_shard(reader.inversion, shard, features["features"])
+        arrays |= {f"features/{name}": table for name, table in measured.items()}
+        arrays["h0/slot"] = victims.reading.slots.cpu().numpy()
     told = accuracy(
         torch.as_tensor(shard["weights"]).float(),
         torch.as_tensor(features["features"]),

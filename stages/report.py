@@ -50,6 +50,21 @@ def reconstruction_chapters(work: Work) -> list["Chapter"]:
     return chapters
 
 
+def recovered_sections(work: Work) -> list["Section"]:
+    """What inverting the heads recovered, where the reconstructor reads that."""
+    from pipeline.report.head_inversion import section
+
+    if "head_inversion" not in work.inputs:
+        return []
+    facts = work.inputs["head_inversion"].attributes("inversion")
+    found = []
+    for mode in work.inputs["min_mse"].names:
+        scores = work.inputs["min_mse"].read(mode)
+        if "features/found" in scores:
+            found.append(section(scores, facts, float(work.inputs["roc"].attributes(mode)["threshold"]), mode))
+    return found
+
+
 def threshold_section(work: Work) -> "Section":
     """The nearest-neighbour threshold, class by class."""
     from pipeline.report.page import Section
@@ -104,6 +119,7 @@ def run(work: Work) -> Result:
     imported = [f"{part}." for part in imported_parts(work.inputs)]
     sections = [
         *(chapter.section for chapter in chapters),
+        *recovered_sections(work),
         *([threshold_section(work)] if "nearest_neighbour" in work.inputs else []),
         Section(
             "Work",

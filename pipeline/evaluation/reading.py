@@ -84,11 +84,9 @@ class FeatureReader:
         return self.read(self.restore(z))
 
     def reading_of(self, recovered: Recovered) -> Reading:
-        slots = self.leading.expand(len(recovered.mean), -1)
+        slots = self.leading.expand(len(recovered.features), -1)
         if self.one:
-            surest = self.inversion.explained(recovered.variance)[:, self.leading].argmax(1, keepdim=True)
-            slots = self.leading[surest]
-        white = self.inversion.whiten(recovered.mean)
-        inputs = white.gather(1, slots[:, :, None].expand(-1, -1, white.shape[2]))
+            slots = self.leading[recovered.error[:, self.leading].argmin(1, keepdim=True)]
+        inputs = recovered.features.gather(1, slots[:, :, None].expand(-1, -1, self.width))
         labels = self.inversion.slots.classes.to(slots.device)[slots] if self.classes else None
         return Reading(inputs, labels, slots)

@@ -1,14 +1,16 @@
 """A head's weights → the features of the images that trained it, and how sure that is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.head_inversion.estimator import Estimator, Rows, estimator_for, statistics
 from pipeline.head_inversion.posterior import posterior
 from pipeline.head_inversion.prior import Prior
+from pipeline.head_inversion.rounds import Round
+from pipeline.head_inversion.rows import Rows
 from pipeline.head_inversion.slots import Slots
 from pipeline.shadow.descent import shrinkage
 from pipeline.shadow.heads import Head
@@ -16,96 +18,125 @@ from pipeline.shadow.private import expected_batch, gathered_noise
 from pipeline.shadow.settings import Training
 
 HEADS_AT_ONCE = 512
+ROUNDING = 1e-12
+"""ν is at least this share of the mean squared weight: float32 holds no more, also where nothing was random."""
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """Of M heads, slot by slot: mean and variance (M, N, d) of the features, in the prior's coordinates."""
+    """Of M heads, slot by slot: features (M, N, d), centred and whitened, and the mean squared error (M, N) of a number
+    of them that is to be expected."""
 
-    mean: Tensor
-    variance: Tensor
+    features: Tensor
+    error: Tensor
 
 
 def weight_noise(training: Training, samples: int, noise_multiplier: float | None) -> float:
     """ν of posterior.py: the variance in a first-layer weight that no training image explains."""
-    steps = training.private.steps if training.private else training.epochs * batches_of(training, samples)
-    noise = (shrinkage(training, steps)[-1] * training.init_std) ** 2
-    if training.private:
-        step_std = noise_multiplier * training.private.clip_norm / expected_batch(samples, training.private.sample_rate)
-        noise += gathered_noise(training, step_std) ** 2
-    return noise
-
-
-def batches_of(training: Training, samples: int) -> int:
-    """Steps an epoch."""
-    return -(-samples // (training.batch_size or samples))
+    if not training.private:
+        steps = training.epochs * -(-samples // (training.batch_size or samples))
+        return (shrinkage(training, steps)[-1] * training.init_std) ** 2
+    private = training.private
+    step_std = noise_multiplier * private.clip_norm / expected_batch(samples, private.sample_rate)
+    start = shrinkage(training, private.steps)[-1] * training.init_std
+    return start**2 + gathered_noise(training, step_std) ** 2
 
 
 class HeadInversion(nn.Module):
-    """Everything that inverting the heads of one recipe needs: prior, slots, ν and the estimator of coefficients."""
+    """Everything that inverting the heads of one recipe needs: prior, slots, ν, mean coefficients and rounds."""
 
-    def __init__(self, prior: Prior, slots: Slots, head: Head, noise: float, width: int):
-        """`width`: of the estimator's network; 0 = the mean coefficients of shadow models."""
+    def __init__(self, prior: Prior, slots: Slots, head: Head, noise: float, rounds: int, width: int):
         super().__init__()
         self.head, self.slots = head, slots
+        images = len(slots.classes)
         for name, tensor in (
             ("directions", prior.directions),
             ("spectrum", prior.spectrum),
             ("whitening", prior.whitening),
             ("prior_means", prior.means),
+            ("share", torch.tensor(prior.share, dtype=torch.float32)),
             ("means", prior.means[slots.classes]),
             ("noise", torch.tensor(noise, dtype=torch.float32)),
-            ("calibration", torch.ones(len(slots.classes))),
-            ("share", torch.tensor(prior.share, dtype=torch.float32)),
+            ("mean_coefficients", torch.zeros(head.rows, images)),
+            ("calibration", torch.ones(images)),
             *slots.tensors().items(),
         ):
             self.register_buffer(name, tensor)
-        upper = head.size - head.rows * (head.inputs + 1)
-        self.estimator: Estimator = estimator_for(prior, slots.classes, head.rows, upper, width)
+        self.rounds = nn.ModuleList(Round(prior, images, width) for _ in range(rounds))
 
     @classmethod
     def from_state(cls, head: Head, state: Mapping[str, Tensor]) -> "HeadInversion":
         """As it was stored, for heads of that shape."""
         prior = Prior(state["directions"], state["prior_means"], state["spectrum"], float(state["share"]))
-        first = state.get("estimator.network.0.weight")
-        width = 0 if first is None else len(first)
-        inversion = cls(prior, Slots.from_tensors(state), head, float(state["noise"]), width)
+        rounds = len({name.split(".")[1] for name in state if name.startswith("rounds.")})
+        width = len(state["rounds.0.correct.0.weight"])
+        inversion = cls(prior, Slots.from_tensors(state), head, float(state["noise"]), rounds, width)
         inversion.load_state_dict(dict(state))
         return inversion
+
+    def initialise(self, generator: torch.Generator) -> None:
+        for each in self.rounds:
+            each.initialise(generator)
 
     @property
     def width(self) -> int:
         """d, the numbers that stand for an image's features."""
         return len(self.spectrum)
 
-    def read(self, weights: Tensor) -> tuple[Rows, Tensor]:
-        """The first layer of heads (M, P), and the statistics (M, F) that the estimator reads."""
-        rows = Rows(self.head.split(weights), self.directions)
-        return rows, statistics(rows, self.prior_means, self.whitening)
+    @property
+    def prior_error(self) -> float:
+        """The mean squared error of guessing the class mean, in whitened coordinates."""
+        return float((self.spectrum * self.whitening.square()).mean())
 
-    def solve(self, rows: Rows, coefficients: Tensor, factor: Tensor | float) -> Recovered:
-        """Posterior for given coefficients; `factor` on ν. ν is kept above the rounding of the weights."""
-        rounding = 1e-12 * rows.weights.square().mean((1, 2))
-        return Recovered(
-            *posterior(rows.weights, coefficients, self.means, self.spectrum, self.noise * factor + rounding)
-        )
+    def rows(self, weights: Tensor) -> Rows:
+        """The first layer of heads (M, P)."""
+        return Rows(self.head.split(weights), self.directions)
 
-    def forward(self, weights: Tensor) -> Recovered:
-        """Features behind heads (M, P); the variance as it was found on shadow models (`calibration`)."""
-        rows, read = self.read(weights)
-        recovered = self.solve(rows, *self.estimator(read))
-        return Recovered(recovered.mean, recovered.variance * self.calibration[:, None])
+    def noise_in(self, rows: Rows) -> Tensor:
+        """ν (M,)."""
+        return self.noise + ROUNDING * rows.weights.square().mean((1, 2))
+
+    def whiten(self, features: Tensor) -> Tensor:
+        """Features (…, N, d) of the slots in the prior's coordinates, centred and whitened."""
+        return (features - self.means) * self.whitening
+
+    def restore(self, white: Tensor) -> Tensor:
+        """The inverse of `whiten`."""
+        return white / self.whitening + self.means
+
+    def given(self, rows: Rows, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """The Gaussian posterior for coefficients (M, R, N): mean, whitened, and variance (M, N, d), whitened too."""
+        mean, variance = posterior(rows.weights, coefficients, self.means, self.spectrum, self.noise_in(rows))
+        return self.whiten(mean), variance * self.whitening.square()
+
+    def steps(
+        self, weights: Tensor, narrowed: AbstractContextManager | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Features (M, N, d), whitened, coefficients (M, R, N) and log expected error (M, N), step by step: by the mean
+        coefficients; then of each round the corrected features and, but for the last, those solved anew.
+
+        `narrowed`: the context in which the correcting networks work.
+        """
+        rows = self.rows(weights)
+        noise = self.noise_in(rows)
+        coefficients = self.mean_coefficients.expand(len(weights), -1, -1)
+        first, _ = self.given(rows, coefficients)
+        current = first
+        yield current, coefficients, None
+        for number, one in enumerate(self.rounds, 1):
+            with narrowed or nullcontext():
+                current, log_error = one.corrected(current, first, coefficients)
+            coefficients = one.regress(rows, self.restore(current), self.mean_coefficients, self.whitening)
+            yield current, coefficients, log_error
+            if number < len(self.rounds):
+                current = self.whiten(one.resolve(rows, coefficients, self.restore(current), self.spectrum, noise))
+                yield current, coefficients, None
 
     @torch.no_grad()
     def invert(self, weights: Tensor) -> Recovered:
-        """`forward` without gradients, a few hundred heads at a time."""
-        parts = [self(block) for block in weights.float().split(HEADS_AT_ONCE)]
-        return Recovered(torch.cat([part.mean for part in parts]), torch.cat([part.variance for part in parts]))
-
-    def whiten(self, features: Tensor) -> Tensor:
-        """Features (…, N, d) of the slots, in the prior's coordinates, centred and whitened for a decoder."""
-        return (features - self.means) * self.whitening
-
-    def explained(self, variance: Tensor) -> Tensor:
-        """(M, N) the share of an image's within-class variance that the head is expected to give away."""
-        return 1 - variance.sum(2) / self.spectrum.sum()
+        """The last step of heads (M, P), a few hundred at a time; its error as found on shadow models."""
+        parts = []
+        for block in weights.float().split(HEADS_AT_ONCE):
+            *_, (features, _, log_error) = self.steps(block)
+            parts.append((features, log_error.exp() * self.calibration))
+        return Recovered(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

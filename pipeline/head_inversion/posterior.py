@@ -24,18 +24,29 @@ def posterior(
     """Mean and variance (M, N, d) of the features behind M heads.
 
     rows V (M, R, d); coefficients C (M, R, N); means μ (N, d), of each image's class; spectrum s (d,), positive; noise
-    ν (M,), positive. Differentiable in coefficients and noise (the mean only).
+    ν (M,), positive.
     """
     square = coefficients @ coefficients.mT
     shift = noise[:, None] / spectrum
-    values, vectors = torch.linalg.eigh(square.detach().double())
-    values, vectors = values.clamp_(min=0).to(rows.dtype), vectors.to(rows.dtype)
+    values, vectors = _decomposed(square)
     solved = _ShiftedSolve.apply(square, rows - coefficients @ means, shift, values, vectors)
-    mean = means + coefficients.mT @ solved
-    with torch.no_grad():
-        explained = (vectors.mT @ coefficients).square().mT @ (1 / (values[:, :, None] + shift[:, None, :]))
-        variance = spectrum * (1 - explained).clamp_(min=0)
-    return mean, variance
+    explained = (vectors.mT @ coefficients).square().mT @ (1 / (values[:, :, None] + shift[:, None, :]))
+    return means + coefficients.mT @ solved, spectrum * (1 - explained).clamp(min=0)
+
+
+def solve(rows: Tensor, coefficients: Tensor, means: Tensor, spectrum: Tensor, noise: Tensor) -> Tensor:
+    """The posterior's mean alone; means μ (M, N, d) may differ from head to head. Differentiable in every
+    argument."""
+    square = coefficients @ coefficients.mT
+    shift = noise[:, None] / spectrum
+    solved = _ShiftedSolve.apply(square, rows - coefficients @ means, shift, *_decomposed(square))
+    return means + coefficients.mT @ solved
+
+
+def _decomposed(square: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (M, R) and eigenvectors (M, R, R), worked out in float64."""
+    values, vectors = torch.linalg.eigh(square.detach().double())
+    return values.clamp_(min=0).to(square.dtype), vectors.to(square.dtype)
 
 
 class _ShiftedSolve(torch.autograd.Function):

@@ -1,18 +1,24 @@
 """How a head is inverted to features: the keys of `head_inversion:` in an experiment."""
 
+from typing import Literal
+
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from pipeline.settings import Settings
 
 
 class HeadInversion(Settings):
-    """The prior's directions, and the training of the network that estimates the coefficients (where one is needed)."""
+    """The prior's directions, and the rounds that alternate between features and coefficients."""
 
     variance: float = Field(
         default=0.999, gt=0, le=1, description="share of the within-class variance that the kept directions hold"
     )
-    width: PositiveInt = Field(default=768, description="of the estimator's three hidden layers")
+    rounds: PositiveInt = Field(default=4, description="of correcting the features, then the coefficients")
+    width: PositiveInt = Field(default=512, description="hidden units of the network that corrects features")
     batch_size: PositiveInt = Field(default=256, description="shadow models a step")
-    steps: PositiveInt = Field(default=1500, description="of training the estimator")
+    steps: PositiveInt = Field(default=800, description="of training the rounds")
     learning_rate: PositiveFloat = 1e-3
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the correcting networks' products; everything else is float32 or finer"
+    )
     threads: PositiveInt = Field(default=2, description="CPU threads: part of the result, since sums depend on it")

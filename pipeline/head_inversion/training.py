@@ -1,9 +1,10 @@
-"""Learning to invert the heads of one recipe: which estimator of the coefficients, and what it then recovers."""
+"""Learning to invert the heads of one recipe, on shadow models; and measuring what is then recovered of others."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,20 +12,18 @@ from torch.nn import functional
 from pipeline.checkpoint import Checkpoint
 from pipeline.errors import Failure
 from pipeline.head_inversion.inversion import HEADS_AT_ONCE, HeadInversion, Recovered
-from pipeline.head_inversion.prior import Prior
 from pipeline.head_inversion.settings import HeadInversion as Settings
 from pipeline.head_inversion.slots import Slots
 from pipeline.randomness import torch_generator
-from pipeline.shadow.heads import Head
 
-WARMING = 0.4
-"""Share of the steps in which only C is learnt; after it the error of the features counts, through the solve."""
-COEFFICIENTS_WEIGHT = 0.3
+WEIGHT_DECAY = 1e-2
+SCALES_FASTER = 20.0
+"""The few scales of a round (Λ, τ, variances) learn so many times faster than its network, and without decay."""
+ERROR_WEIGHT = 0.05
+"""Of learning how large the error is, beside making it small."""
 CLIP_NORM = 1.0
-WEIGHT_DECAY = 1e-4
-ENOUGH = 0.015
-"""A closed form that recovers all but so much of the cosine that the true coefficients give is left as it is."""
-FEWEST_TO_SCALE = 2000
+HEADS_FOR_MEAN = 2000
+LOOK_EVERY = 50
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,8 @@ class Heads:
 
 @dataclass(frozen=True)
 class Measured:
-    """What an inversion recovers of heads whose features are known, slot by slot (M, N).
-
-    cosine of centred features with the true ones; squared error found, and the one that the posterior expects.
-    """
+    """What is recovered of heads whose features are known, slot by slot (M, N): the cosine of centred features with the
+    true ones, and the mean squared error, whitened, that is found and that was expected."""
 
     cosine: Tensor
     found: Tensor
@@ -58,46 +55,59 @@ class Measured:
 
 def compare(inversion: HeadInversion, recovered: Recovered, features: Tensor) -> Measured:
     """`features` (M, N, d): the true ones, slot by slot."""
-    cosine = functional.cosine_similarity(recovered.mean - inversion.means, features - inversion.means, dim=2)
-    found = (recovered.mean - features).square().sum(2)
-    return Measured(cosine, found, recovered.variance.sum(2))
-
-
-@torch.no_grad()
-def with_true_coefficients(inversion: HeadInversion, heads: Heads) -> Measured:
-    """What the posterior recovers when C is known: as far as the linear inversion goes."""
-    parts = []
-    for rows in torch.arange(len(heads.weights)).split(HEADS_AT_ONCE):
-        layer, _ = inversion.read(heads.weights[rows])
-        parts.append(inversion.solve(layer, layer.arrange(heads.coefficients[rows]), 1.0))
-    recovered = Recovered(torch.cat([p.mean for p in parts]), torch.cat([p.variance for p in parts]))
-    return compare(inversion, recovered, heads.features)
+    true = inversion.whiten(features)
+    unwhitened = (part / inversion.whitening for part in (recovered.features, true))
+    cosine = functional.cosine_similarity(*unwhitened, dim=2)
+    return Measured(cosine, (recovered.features - true).square().mean(2), recovered.error)
 
 
 def measure(inversion: HeadInversion, heads: Heads) -> Measured:
     return compare(inversion, inversion.invert(heads.weights), heads.features)
 
 
+def measure_shard(
+    inversion: HeadInversion, shard: Mapping[str, np.ndarray], features: np.ndarray
+) -> dict[str, np.ndarray]:
+    """`measure` of the heads in a shard of shadow models; features (n, D) of the images that it deals."""
+    device = inversion.noise.device
+    weights, indices, coefficients = (
+        torch.as_tensor(shard[name]).to(device) for name in ("weights", "indices", "coefficients")
+    )
+    projected = torch.as_tensor(features).to(device) @ inversion.directions
+    heads = Heads.of(inversion.slots, weights.float(), indices.long(), coefficients, projected)
+    return {name: tensor.cpu().numpy() for name, tensor in vars(measure(inversion, heads)).items()}
+
+
+@torch.no_grad()
+def measure_posterior(inversion: HeadInversion, heads: Heads, coefficients: Tensor) -> Measured:
+    """The Gaussian posterior alone, for given coefficients (M, R, N) or (R, N): the closed form."""
+    parts = []
+    for rows in torch.arange(len(heads.weights), device=heads.weights.device).split(HEADS_AT_ONCE):
+        layer = inversion.rows(heads.weights[rows])
+        given = coefficients.expand(len(rows), -1, -1) if coefficients.ndim == 2 else coefficients[rows]
+        features, variance = inversion.given(layer, given if coefficients.ndim == 2 else layer.arrange(given))
+        parts.append((features, variance.mean(2)))
+    return compare(inversion, Recovered(*map(torch.cat, zip(*parts, strict=True))), heads.features)
+
+
 def calibrate(inversion: HeadInversion, heads: Heads) -> None:
-    """Scale each slot's variance to the error that held-out heads show: it then counts the errors of C too."""
+    """Scale each slot's expected error to that which held-out heads show."""
     inversion.calibration.fill_(1.0)
     measured = measure(inversion, heads)
-    inversion.calibration.copy_(measured.found.mean(0) / measured.expected.mean(0).clamp(min=1e-30))
+    inversion.calibration.copy_(measured.found.mean(0) / measured.expected.mean(0))
 
 
-def fit_scales(inversion: HeadInversion, heads: Iterator[Heads]) -> None:
-    """Moments of statistics and coefficients over a few thousand shadow models."""
-    read, coefficients, count = [], [], 0
-    while count < FEWEST_TO_SCALE:
+def set_mean_coefficients(inversion: HeadInversion, heads: Iterator[Heads]) -> None:
+    """Over a few thousand shadow models."""
+    parts, count = [], 0
+    while count < HEADS_FOR_MEAN:
         some = next(heads)
-        rows, numbers = inversion.read(some.weights)
-        read.append(numbers)
-        coefficients.append(rows.arrange(some.coefficients))
-        count += len(numbers)
-    inversion.estimator.fit_scales(torch.cat(read), torch.cat(coefficients))
+        parts.append(inversion.rows(some.weights).arrange(some.coefficients).mean(0))
+        count += len(some.weights)
+    inversion.mean_coefficients.copy_(torch.stack(parts).mean(0))
 
 
-def train_estimator(
+def train_rounds(
     inversion: HeadInversion,
     heads: Callable[[int], Iterator[Heads]],
     settings: Settings,
@@ -106,83 +116,59 @@ def train_estimator(
     checkpoint: Checkpoint,
     progress: Callable[[int, int, str], None],
 ) -> list[float]:
-    """Train the estimator's network in place, on from a checkpoint if there is one; returns its loss, every tenth part.
+    """Train all rounds together, in place, on from a checkpoint if there is one; returns the loss, now and then.
 
-    `heads(step)` yields batches from that step on. AdamW with a half cosine; first the error of C, then mostly that of
-    the whitened features, whose gradient goes through the posterior's solve. Raises Failure when a loss is not finite.
+    `heads(step)` yields batches from that step on. The loss is the squared error, whitened, after every correction and
+    every solve, the gradient going through all that came before. AdamW with a half cosine. Raises Failure when the loss
+    is not finite.
     """
-    estimator = inversion.estimator
-    optimizer = torch.optim.AdamW(estimator.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY)
-    saved = checkpoint.load(inversion.noise.device)
-    step, history = 0, []
+    device = inversion.noise.device
+    scales = [parameter for one in inversion.rounds for parameter in one.scales]
+    networks = [parameter for one in inversion.rounds for parameter in one.correct.parameters()]
+    groups = [
+        {"params": networks, "weight_decay": WEIGHT_DECAY, "faster": 1.0},
+        {"params": scales, "weight_decay": 0.0, "faster": SCALES_FASTER},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    saved = checkpoint.load(device)
+    step, losses = 0, []
     if saved:
         inversion.load_state_dict(saved["inversion"])
         optimizer.load_state_dict(saved["optimizer"])
-        step, history = saved["step"], saved["history"]
+        step, losses = saved["step"], saved["losses"]
     else:
-        estimator.initialise(torch_generator(*purpose, "initial"))
-        fit_scales(inversion, heads(0))
-    batches, state = heads(step), {"inversion": inversion, "optimizer": optimizer}
+        inversion.initialise(torch_generator(*purpose, "initial"))
+        set_mean_coefficients(inversion, heads(0))
+    narrowed = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+    stream, parts = heads(step), {"inversion": inversion, "optimizer": optimizer}
     while step < settings.steps:
+        rate = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-        some = next(batches)
-        rows, read = inversion.read(some.weights)
-        estimated, factor = estimator(read)
-        loss = estimator.error(estimated, rows.arrange(some.coefficients))
-        if step >= WARMING * settings.steps:
-            recovered = inversion.solve(rows, estimated, factor)
-            missed = ((recovered.mean - some.features) * inversion.whitening).square().mean()
-            loss = COEFFICIENTS_WEIGHT * loss + (1 - COEFFICIENTS_WEIGHT) * missed
+            group["lr"] = rate * group["faster"]
+        loss = loss_of(inversion, next(stream), narrowed)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(estimator.parameters(), CLIP_NORM)
+        torch.nn.utils.clip_grad_norm_(networks, CLIP_NORM)
         optimizer.step()
         step += 1
-        if step % max(1, settings.steps // 10) == 0 or step == settings.steps:
-            if not math.isfinite(loss.item()):
+        if step % LOOK_EVERY == 0 or step == settings.steps:
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
                 raise Failure(
-                    f"the estimator of coefficients diverged: loss {loss.item()} at step {step}; lower "
+                    f"learning to invert heads diverged: loss {losses[-1]} at step {step}; lower "
                     "head_inversion.learning_rate"
                 )
-            history.append(loss.item())
-            progress(step, settings.steps, f"loss {history[-1]:.4f}")
-        position = {"step": step, "history": history}
-        checkpoint.offer(lambda position=position: {name: part.state_dict() for name, part in state.items()} | position)
-    return history
+            progress(step, settings.steps, f"loss {losses[-1]:.4f}")
+        position = {"step": step, "losses": losses}
+        checkpoint.offer(lambda position=position: {name: part.state_dict() for name, part in parts.items()} | position)
+    return losses
 
 
-def learn_inversion(
-    prior: Prior,
-    slots: Slots,
-    head: Head,
-    noise: float,
-    held_out: Heads,
-    heads: Callable[[int], Iterator[Heads]],
-    settings: Settings,
-    *,
-    purpose: tuple[str | int, ...],
-    checkpoint: Checkpoint,
-    progress: Callable[[int, int, str], None],
-) -> tuple[HeadInversion, dict[str, float], list[float]]:
-    """The inversion that recovers most of the `held_out` heads, calibrated on them; facts about the choice; losses.
-
-    The mean coefficients are kept where they come within ENOUGH of what the true ones would give. Elsewhere a network
-    is trained, and kept if it recovers more. `noise` is ν of posterior.py.
-    """
-    device = held_out.weights.device
-    by_mean = HeadInversion(prior, slots, head, noise, 0).to(device)
-    fit_scales(by_mean, heads(0))
-    cosines = {
-        "cosine_with_true_coefficients": float(with_true_coefficients(by_mean, held_out).cosine.mean()),
-        "cosine_with_mean_coefficients": float(measure(by_mean, held_out).cosine.mean()),
-    }
-    inversion, losses = by_mean, []
-    if cosines["cosine_with_true_coefficients"] - cosines["cosine_with_mean_coefficients"] > ENOUGH:
-        trained = HeadInversion(prior, slots, head, noise, settings.width).to(device)
-        losses = train_estimator(trained, heads, settings, purpose=purpose, checkpoint=checkpoint, progress=progress)
-        cosines["cosine_with_trained_estimator"] = float(measure(trained, held_out).cosine.mean())
-        if cosines["cosine_with_trained_estimator"] > cosines["cosine_with_mean_coefficients"]:
-            inversion = trained
-    calibrate(inversion, held_out)
-    return inversion, cosines, losses
+def loss_of(inversion: HeadInversion, heads: Heads, narrowed: torch.autocast) -> Tensor:
+    true, total = inversion.whiten(heads.features), 0.0
+    for features, _, log_error in inversion.steps(heads.weights, narrowed):
+        error = (features - true).square().mean(2)
+        total = total + error.mean()
+        if log_error is not None:
+            total = total + ERROR_WEIGHT * (log_error + error.detach() / log_error.exp()).mean()
+    return total

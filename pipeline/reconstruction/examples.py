@@ -63,9 +63,7 @@ def feature_examples(batches: Batches, inversion: HeadInversion) -> ExamplesFrom
             recovered = inversion.invert(weights)
             order = inversion.slots.order(coefficients)
             label = None if classes is None else classes.to(indices.device).repeat(len(indices))
-            yield Examples(
-                inversion.whiten(recovered.mean).flatten(0, 1), label, indices.gather(1, order).flatten()[:, None]
-            )
+            yield Examples(recovered.features.flatten(0, 1), label, indices.gather(1, order).flatten()[:, None])
 
     return from_step
 

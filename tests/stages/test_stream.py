@@ -37,6 +37,7 @@ def test_a_stream_makes_what_the_shards_hold_whatever_the_threads(tiny):
             made, written = recipe.make(name), shards.read(name)
             np.testing.assert_array_equal(made.weights, written["weights"])
             np.testing.assert_array_equal(made.indices, written["indices"])
+            np.testing.assert_array_equal(made.coefficients, written["coefficients"])
     finally:
         torch.set_num_threads(1)
     statistics = [plan.finished(stage_named("weight_stats")).read("all") for plan in (sharded, streamed)]
