@@ -15,7 +15,7 @@ class PlainBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
-        self.bypass = nn.Conv2d(channels_in, channels_out, 1)
+        self.bypass = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, x):
         straight = functional.interpolate(functional.relu(self.bn1(x)), scale_factor=2, mode="nearest")

@@ -1,9 +1,10 @@
 """Artefacts of others' runs, in the published formats, as results of this project's stages.
 
-`.npy`: weights of shadow models or victims (M, P), flat in the order weight, bias, layer by layer; their mean (P,),
-standard deviation (P,) and the covariance of standardised weights (P, P); min-MSE tables (V, G). `.pth`: a
-reconstructor's state dict under its published names (convT, model.0.conv1 …, final). What does not fit the experiment,
-or is not finite, is refused with UserError.
+`.npy`: weights of shadow models or victims (M, P), flat in the order weight, bias, layer by layer; their mean and
+standard deviation (P,) or (1, P), and the covariance of standardised weights (P, P); min-MSE tables (V, G), or (V,)
+with one reconstruction a victim; deep features (n, D). `.pth`: a reconstructor's state dict, under its published names
+(convT, model.0.model.0 …, final) or this project's. What does not fit the experiment, or is not finite, is refused
+with UserError.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from pipeline.config import Experiment
 from pipeline.data.sources import load
 from pipeline.errors import UserError
 from pipeline.evaluation.curves import LARGEST_MSE
-from pipeline.networks.reconstructor import Reconstructor
+from pipeline.networks.reconstructor import Reconstructor, from_published, is_of_earlier_layout
 from pipeline.networks.state import PREFIX, state_arrays
 from pipeline.shadow import seeds
 from pipeline.shadow.recipe import head_of
@@ -63,6 +64,11 @@ def _shaped(name: str, array: np.ndarray, shape: tuple[int | None, ...], what: s
     return array
 
 
+def _one_row(array: np.ndarray) -> np.ndarray:
+    """Published statistics are stored (1, P)."""
+    return array[0] if isinstance(array, np.ndarray) and array.ndim == 2 and len(array) == 1 else array
+
+
 def deal(experiment: Experiment, shard: str) -> tuple[np.ndarray, np.ndarray]:
     """Indices and labels (M, N) of a shard's training sets: the published deal, which its permutation seed fixes."""
     source = load(seeds.data_of(experiment, shard), seeds.split_of(shard), experiment.paths.data_root)
@@ -82,8 +88,12 @@ def shadow_models(experiment: Experiment, shard: str, given: Contents) -> Result
 def weight_stats(experiment: Experiment, shard: str, given: Contents) -> Result:
     """mean, deviation and, where the experiment draws H1 from it, correlation. Weights that never vary are dropped."""
     size = head_of(experiment).size
-    mean = _shaped("mean", given["mean"], (size,), "one for each weight").astype(np.float64)
-    deviation = _shaped("deviation", given["deviation"], (size,), "one for each weight").astype(np.float64)
+    mean, deviation = (
+        _shaped(name, _one_row(given[name]), (size,), "one for each weight").astype(np.float64)
+        for name in ("mean", "deviation")
+    )
+    if (deviation < 0).any():
+        raise UserError(f"deviation: {int((deviation < 0).sum())} of {size} numbers are negative")
     kept = deviation > 0
     arrays = {"kept": kept, "mean": mean[kept], "deviation": deviation[kept]}
     if experiment.evaluation.correlates:
@@ -112,8 +122,15 @@ def reconstructor(experiment: Experiment, shard: str, given: Contents) -> Result
             f"(fewer where some never vary) and {classes} classes"
         )
     network = Reconstructor(inputs, data.channels, data.image_size, chosen.width, classes)
+    if is_of_earlier_layout(state):
+        raise UserError(
+            "state: is a reconstructor that this project trained before its by-passes were the published ones; train "
+            "it again"
+        )
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(state if "final.2.weight" in state else from_published(state))
+    except UserError as error:
+        raise UserError(f"state: {error}") from error
     except RuntimeError as error:
         why = " ".join(str(error).split()[6:])[:160]
         raise UserError(f"state: is not that of a reconstructor of width {chosen.width}: {why}") from error
@@ -122,10 +139,15 @@ def reconstructor(experiment: Experiment, shard: str, given: Contents) -> Result
     return Result(arrays | best, {"classes": classes})
 
 
+def _columns(array: np.ndarray) -> np.ndarray:
+    """Unconditional tables are published with one number a victim."""
+    return array[:, None] if isinstance(array, np.ndarray) and array.ndim == 1 else array
+
+
 def min_mse(experiment: Experiment, shard: str, given: Contents) -> Result:
     """h0 and, for each of the experiment's nulls, h1/<null> (h1 alone is the first): min-MSE tables (V, G)."""
     nulls = experiment.evaluation.nulls
-    tables = {f"h1/{nulls[0]}" if name == "h1" else name: array for name, array in given.items()}
+    tables = {f"h1/{nulls[0]}" if name == "h1" else name: _columns(array) for name, array in given.items()}
     if lacking := [name for name in ("h0", *(f"h1/{null}" for null in nulls)) if name not in tables]:
         raise UserError(f"{lacking[0]}: is missing; give {lacking[0]}=FILE, or set evaluation.nulls to what there is")
     groups = tables["h0"].shape[1] if getattr(tables["h0"], "ndim", 0) == 2 else None

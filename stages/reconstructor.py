@@ -120,7 +120,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("gpu", experiment.reconstructor.threads, 8.0, 36000.0),
     run=run,
     check=check,
-    version=2,
+    version=3,
     together=True,
 )
 

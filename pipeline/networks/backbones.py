@@ -16,6 +16,7 @@ from pipeline.networks.vgg_tiny import VGGTiny
 
 FEATURE_BATCH = 256
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TOPS = ("fc.", "fc_top.", "classifier.")
 IMAGENET_WEIGHTS = {
     "efficientnet_b0": models.EfficientNet_B0_Weights.IMAGENET1K_V1,
     "wide_resnet50_2": models.Wide_ResNet50_2_Weights.IMAGENET1K_V2,
@@ -78,7 +79,7 @@ def load_initial_weights(classifier: Classifier, source: str) -> None:
             state = IMAGENET_WEIGHTS[classifier.name].get_state_dict(check_hash=True)
         else:
             state = torch.load(located(source), map_location="cpu", weights_only=True)
-        state = {key: value for key, value in state.items() if not key.startswith(("fc.", "classifier."))}
+        state = {key: value for key, value in state.items() if not key.startswith(TOPS)}
         classifier.body.load_state_dict(state)
     except Exception as error:  # torch.load fails on a foreign file in many ways
         cached = Path(torch.hub.get_dir()) / "checkpoints"
@@ -90,13 +91,24 @@ def load_initial_weights(classifier: Classifier, source: str) -> None:
 
 
 def load_trained_weights(classifier: Classifier, state: Mapping[str, torch.Tensor], origin: str) -> None:
-    """Take the body's weights from the state dict of a pre-trained classifier; raises UserError naming `origin`."""
-    body = {key.removeprefix("body."): value for key, value in state.items() if key.startswith("body.")}
+    """Take the body's weights from the state dict of a pre-trained classifier, this project's or a published one
+    (without the prefix `body.`); raises UserError naming `origin`."""
+    if any(key.startswith("body.") for key in state):
+        body = {key.removeprefix("body."): value for key, value in state.items() if key.startswith("body.")}
+    else:
+        body = {_own_name(classifier.name, key): value for key, value in state.items() if not key.startswith(TOPS)}
     try:
         classifier.body.load_state_dict(body)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{origin} does not hold weights of {classifier.name} ({reason})") from error
+
+
+def _own_name(backbone: str, key: str) -> str:
+    """The published VGG-tiny calls its parts features, fc1.0 and fc2.0; the other backbones are torchvision's."""
+    if backbone != "vgg_tiny":
+        return key
+    return key.replace("features.", "convolutions.").replace("fc1.0.", "linear.0.").replace("fc2.0.", "linear.2.")
 
 
 @torch.no_grad()

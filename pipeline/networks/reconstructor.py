@@ -1,10 +1,14 @@
 """The reconstructor: standardised weights (and a class) → an image, by residual up-sampling blocks."""
 
+from collections.abc import Mapping
 from itertools import pairwise
+from re import fullmatch
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from pipeline.errors import UserError
 
 
 def convolution_of_doubled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -19,7 +23,10 @@ def convolution_of_doubled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Te
 
 
 class UpBlock(nn.Module):
-    """BatchNorm, ReLU, nearest ×2, 3×3, BatchNorm, ReLU, 3×3, beside a nearest ×2 with a 1×1 convolution."""
+    """BatchNorm, ReLU, nearest ×2, 3×3, BatchNorm, ReLU, 3×3, beside a by-pass of nearest ×2.
+
+    The by-pass has a 1×1 convolution where the channels change; elsewhere it is the identity, as published.
+    """
 
     def __init__(self, channels_in: int, channels_out: int):
         super().__init__()
@@ -27,7 +34,7 @@ class UpBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
-        self.bypass = nn.Conv2d(channels_in, channels_out, 1)
+        self.bypass = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         straight = functional.relu(self.bn1(x), inplace=True)
@@ -78,3 +85,34 @@ def initialise(network: Reconstructor, generator: torch.Generator) -> None:
     nn.init.zeros_(network.convT.bias)
     last = network.final[2]
     nn.init.xavier_uniform_(last.weight, nn.init.calculate_gain("tanh"), generator=generator)
+
+
+def from_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A published checkpoint's state dict (arXiv 2505.14323) under this network's names; raises UserError.
+
+    There every tensor stands under several names: a block's layers as `model.k.conv1` … and again as
+    `model.k.model.3` …, the last convolution as `final` and inside `model`; blocks that keep their channels store a
+    by-pass convolution that their forward pass never uses.
+    """
+    blocks = sorted({int(name.split(".")[1]) for name in state if fullmatch(r"model\.\d+\.model\.0\.weight", name)})
+    last = f"model.{len(blocks)}"
+    if not blocks or f"{last}.running_mean" not in state or "final.weight" not in state:
+        raise UserError(
+            "is neither a published reconstructor (model.k.model.0 …, final.weight) nor one of this project"
+        )
+    found = {name: state[name] for name in ("convT.weight", "convT.bias")}
+    layers = {"model.0": "bn1", "model.3": "conv1", "model.4": "bn2", "model.6": "conv2", "bypass.1": "bypass"}
+    for name, tensor in state.items():
+        for published, own in layers.items():
+            if match := fullmatch(rf"(model\.\d+)\.{published}\.(\w+)", name):
+                found[f"{match[1]}.{own}.{match[2]}"] = tensor
+        if match := fullmatch(rf"{last}\.(\w+)", name):
+            found[f"final.0.{match[1]}"] = tensor
+    return found | {f"final.2.{part}": state[f"final.{part}"] for part in ("weight", "bias")}
+
+
+def is_of_earlier_layout(state: Mapping[str, torch.Tensor]) -> bool:
+    """Whether a state dict has a by-pass convolution between equal channels: what this project trained before it had
+    the published network."""
+    shapes = [tensor.shape for name, tensor in state.items() if fullmatch(r"model\.\d+\.bypass\.weight", name)]
+    return any(shape[0] == shape[1] for shape in shapes)

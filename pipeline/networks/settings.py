@@ -15,7 +15,8 @@ FEATURES = {"vgg_tiny": 256, "efficientnet_b0": 1280, "wide_resnet50_2": 2048}
 
 
 class Backbone(Settings):
-    """`weights`: a file that `pretrain --export` wrote; none = the `pretrain` stage makes them."""
+    """`weights`: a .pth with the state dict of a pre-trained classifier, as published or with the prefix `body.`;
+    none = the `pretrain` stage makes them."""
 
     name: Literal["vgg_tiny", "efficientnet_b0", "wide_resnet50_2"]
     weights: str | None = None

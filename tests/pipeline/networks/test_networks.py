@@ -10,7 +10,7 @@ from torch.nn import functional
 from pipeline.errors import UserError
 from pipeline.networks.augmentation import augment
 from pipeline.networks.backbones import Classifier, load_initial_weights, load_trained_weights, preprocess
-from pipeline.networks.reconstructor import Reconstructor, initialise
+from pipeline.networks.reconstructor import Reconstructor, from_published, initialise, is_of_earlier_layout
 from pipeline.networks.settings import FEATURES, Augmentation
 from pipeline.networks.vgg_tiny import VGGTiny
 
@@ -103,7 +103,7 @@ def test_a_rotation_turns_by_no_more_than_asked():
 
 
 @pytest.mark.parametrize(("size", "blocks"), [(32, 3), (64, 4)])
-def test_the_reconstructor_has_the_published_names_and_widths(size, blocks):
+def test_the_reconstructor_has_the_published_widths(size, blocks):
     network = Reconstructor(inputs=12, channels=3, size=size, width=8, classes=10)
     state = network.state_dict()
     assert state["convT.weight"].shape == (22, 32, 4, 4)
@@ -125,7 +125,40 @@ def test_the_first_layer_is_a_transposed_convolution_of_z_and_the_one_hot_class(
     torch.testing.assert_close(network(z, label), expected)
 
 
-def written_out(state, z, label, blocks):
+def published_state(size: int, channels: int, inputs: int, g: int) -> dict:
+    """A checkpoint as the published code stores it, tensor by tensor, of random contents: every layer of a block under
+    its own name and again inside `model` or `bypass`; a `conv_bypass` in every block, used or not."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+
+    def tensors(shape, *names):
+        weight, bias = 0.2 * torch.randn(shape, generator=generator), torch.randn(shape[0], generator=generator)
+        for name in names:
+            state.update({f"{name}.weight": weight, f"{name}.bias": bias})
+
+    def norm(width, name):
+        for part in ("weight", "bias", "running_mean"):
+            state[f"{name}.{part}"] = torch.randn(width, generator=generator)
+        state[f"{name}.running_var"] = 1 + torch.rand(width, generator=generator)
+        state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+
+    state["convT.weight"] = 0.2 * torch.randn(inputs, 4 * g, 4, 4, generator=generator)
+    state["convT.bias"] = torch.randn(4 * g, generator=generator)
+    widths = [4 * g, 2 * g, g, g, g][: {32: 4, 64: 5}[size]]
+    for k, (below, above) in enumerate(pairwise(widths)):
+        tensors((above, below, 3, 3), f"model.{k}.conv1", f"model.{k}.model.3")
+        tensors((above, above, 3, 3), f"model.{k}.conv2", f"model.{k}.model.6")
+        shortcut = [f"model.{k}.conv_bypass"] + ([f"model.{k}.bypass.1"] if above != below else [])
+        tensors((above, below, 1, 1), *shortcut)
+        norm(below, f"model.{k}.model.0")
+        norm(above, f"model.{k}.model.4")
+    blocks = len(widths) - 1
+    norm(g, f"model.{blocks}")
+    tensors((channels, g, 3, 3), "final", f"model.{blocks + 2}")
+    return state
+
+
+def written_out(state, column, blocks):
     """The published network as a formula, in float64, of the tensors in its checkpoint (running BatchNorm)."""
     p = {name: tensor.double() for name, tensor in state.items()}
 
@@ -141,46 +174,38 @@ def written_out(state, z, label, blocks):
     def convolution(x, name, padding=1):
         return functional.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"], padding=padding)
 
-    column = torch.cat([z.double(), functional.one_hot(label, 10).double()], 1)
-    x = torch.einsum("bi,ioyx->boyx", column, p["convT.weight"]) + p["convT.bias"][:, None, None]
+    x = torch.einsum("bi,ioyx->boyx", column.double(), p["convT.weight"]) + p["convT.bias"][:, None, None]
     for k in range(blocks):
-        straight = convolution(twice(norm(x, f"model.{k}.bn1")), f"model.{k}.conv1")
-        straight = convolution(norm(straight, f"model.{k}.bn2"), f"model.{k}.conv2")
-        x = straight + convolution(twice(x), f"model.{k}.bypass", padding=0)
-    return torch.tanh(convolution(norm(x, "final.0"), "final.2"))
+        straight = convolution(twice(norm(x, f"model.{k}.model.0")), f"model.{k}.conv1")
+        straight = convolution(norm(straight, f"model.{k}.model.4"), f"model.{k}.conv2")
+        changes = p[f"model.{k}.conv1.weight"].shape[0] != x.shape[1]
+        x = straight + (convolution(twice(x), f"model.{k}.conv_bypass", padding=0) if changes else twice(x))
+    return torch.tanh(convolution(norm(x, f"model.{blocks}"), "final"))
 
 
+@pytest.mark.parametrize("classes", [10, 0], ids=["conditional", "unconditional"])
 @pytest.mark.parametrize(("size", "channels", "blocks"), [(32, 1, 3), (64, 3, 4)])
-def test_a_published_checkpoint_loads_and_gives_what_its_formula_says(tmp_path, size, channels, blocks):
-    """Names and shapes of the published files, with g = 6 and 2,570 weights; random contents."""
-    g, generator = 6, torch.Generator().manual_seed(0)
-    widths = [4 * g, 2 * g, g, g, g][: blocks + 1]
-    shapes = {"convT.weight": (2580, 4 * g, 4, 4), "convT.bias": (4 * g,)}
-    norms = {"final.0": g}
-    for k, (below, above) in enumerate(pairwise(widths)):
-        norms |= {f"model.{k}.bn1": below, f"model.{k}.bn2": above}
-        for layer, shape in {
-            "conv1": (above, below, 3, 3),
-            "conv2": (above, above, 3, 3),
-            "bypass": (above, below, 1, 1),
-        }.items():
-            shapes |= {f"model.{k}.{layer}.weight": shape, f"model.{k}.{layer}.bias": (above,)}
-    shapes |= {"final.2.weight": (channels, g, 3, 3), "final.2.bias": (channels,)}
-    state = {name: 0.2 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    for name, width in norms.items():
-        for part in ("weight", "bias", "running_mean"):
-            state[f"{name}.{part}"] = torch.randn(width, generator=generator)
-        state[f"{name}.running_var"] = 1 + torch.rand(width, generator=generator)
-        state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+def test_a_published_checkpoint_loads_and_gives_what_its_formula_says(tmp_path, size, channels, blocks, classes):
+    """Names and shapes of the published files, with g = 6 and 2,570 weights; to 1e-6 of the largest pre-activation."""
+    state = published_state(size, channels, 2570 + classes, g=6)
     torch.save(state, tmp_path / "reconstructor.pth")
-
-    network = Reconstructor(inputs=2570, channels=channels, size=size, width=g, classes=10).eval()
-    network.load_state_dict(torch.load(tmp_path / "reconstructor.pth", weights_only=True))
-    z, label = 0.1 * torch.randn(5, 2570, generator=generator), torch.tensor([0, 3, 3, 9, 5])
-    expected = written_out(state, z, label, blocks)
+    network = Reconstructor(inputs=2570, channels=channels, size=size, width=6, classes=classes).double().eval()
+    network.load_state_dict(from_published(torch.load(tmp_path / "reconstructor.pth", weights_only=True)))
+    z = 0.1 * torch.randn(5, 2570, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    label = torch.tensor([0, 3, 3, 9, 5]) if classes else None
+    column = torch.cat([z, functional.one_hot(label, classes).double()], 1) if classes else z
+    expected = written_out(state, column, blocks)
     assert expected.shape == (5, channels, size, size)
     assert 0.1 < expected.abs().mean() < 0.95
-    torch.testing.assert_close(network(z, label).double(), expected, rtol=0, atol=2e-4)
+    torch.testing.assert_close(network(z, label).double(), expected, rtol=0, atol=1e-6)
+
+
+def test_files_of_other_layouts_are_named_for_what_they_are():
+    with pytest.raises(UserError, match="neither a published reconstructor"):
+        from_published({"convT.weight": torch.zeros(3, 4, 4, 4), "layers.0.weight": torch.zeros(1)})
+    ours = Reconstructor(inputs=3, channels=1, size=32, width=4).state_dict()
+    assert not is_of_earlier_layout(ours)
+    assert is_of_earlier_layout({**ours, "model.2.bypass.weight": torch.zeros(4, 4, 1, 1)})
 
 
 def test_other_sizes_are_refused():
