@@ -4,24 +4,28 @@ from pathlib import Path
 
 from pipeline import located
 from pipeline.config import Experiment
-from pipeline.data.settings import DataSet
+from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
 from stages.stage import Resources, Stage, Work
 
 
-def splits(experiment: Experiment) -> dict[str, tuple[DataSet, str]]:
-    """Shard → (data set, split): what shadow models train on, and the test split that victims come from."""
+def seeds_by_shard(experiment: Experiment) -> dict[str, str]:
+    """Shard → the first permutation seed that deals its images: what shadow models train on, augmented copies of it
+    where head inversion learns from such, and the test split that victims come from."""
     if not experiment.shadow_models:
         return {}
-    training = experiment.shadow_models.data or experiment.data
-    return {f"{training.title}-train": (training, "train"), f"{experiment.data.title}-test": (experiment.data, "test")}
+    named = (seeds.training_seed(0), seeds.learnt_from(experiment), seeds.VICTIMS)
+    return {seeds.features_of(experiment, seed): seed for seed in named}
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    dataset, split = splits(experiment)[shard]
-    backbone = experiment.backbone
+    seed, backbone = seeds_by_shard(experiment)[shard], experiment.backbone
+    dataset, split = seeds.data_of(experiment, seed), seeds.split_of(seed)
     described = {"data": dataset.identity(), "split": split, "backbone": backbone.name}
+    if seed.startswith("augmented"):
+        augmentation = experiment.head_inversion.augmentation.model_dump(mode="json")
+        described |= {"augmentation": augmentation, "seed": experiment.seed}
     return {**described, "weights": backbone.weights_digest()} if backbone.weights else described
 
 
@@ -33,21 +37,21 @@ def location(experiment: Experiment, stage: str, shard: str, fingerprint: str) -
 def check(experiment: Experiment) -> None:
     from pipeline.data.sources import load
 
-    for dataset, split in splits(experiment).values():
-        load(dataset, split, experiment.paths.data_root)
+    for seed in (seeds.training_seed(0), seeds.VICTIMS):
+        load(seeds.data_of(experiment, seed), seeds.split_of(seed), experiment.paths.data_root)
 
 
 def run(work: Work) -> Result:
     """features (n, D) float32, labels (n,) int64, in the data set's order."""
     import torch
 
-    from pipeline.data.sources import load
+    from pipeline.head_inversion.build import images_of
     from pipeline.networks.backbones import Classifier, extract_features, load_trained_weights
     from pipeline.networks.state import state_dict
 
     experiment = work.experiment
-    dataset, split = splits(experiment)[work.shard]
-    source = load(dataset, split, experiment.paths.data_root)
+    seed = seeds_by_shard(experiment)[work.shard]
+    source = images_of(experiment, seed)
     classifier = Classifier(experiment.backbone.name, classes=1)
     if experiment.backbone.weights:
         path = located(experiment.backbone.weights)
@@ -58,13 +62,13 @@ def run(work: Work) -> Result:
     features = extract_features(classifier.to(work.device), source, work.progress)
     return Result(
         {"features": features.numpy(), "labels": source.labels},
-        {"data": dataset.name, "split": split, "images": len(source)},
+        {"data": seeds.data_of(experiment, seed).name, "split": seeds.split_of(seed), "images": len(source)},
     )
 
 
 STAGE = Stage(
     name="deep_features",
-    shards=lambda experiment: list(splits(experiment)),
+    shards=lambda experiment: list(seeds_by_shard(experiment)),
     inputs=lambda experiment: ["pretrain"],
     settings=settings,
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=4.0, seconds_per_shard=300.0),

@@ -11,14 +11,14 @@ def settings(experiment: Experiment, shard: str) -> dict:
     return {
         **experiment.head_inversion.model_dump(mode="json"),
         "seed": experiment.seed,
-        **seeds.stream_identity(experiment),
+        **seeds.lessons_identity(experiment),
     }
 
 
 def inputs(experiment: Experiment) -> list[str]:
-    features = {seeds.features_of(experiment, shard) for shard in (seeds.training_seed(0), seeds.WATCHED)}
+    features = {seeds.features_of(experiment, seed) for seed in (seeds.training_seed(0), seeds.WATCHED)}
     return [
-        *seeds.inputs(experiment),
+        *seeds.lessons(experiment),
         f"shadow_models/{seeds.WATCHED}",
         *(f"deep_features/{name}" for name in sorted(features)),
     ]
@@ -39,14 +39,15 @@ def run(work: Work) -> Result:
 
     experiment, device, chosen = work.experiment, work.device, work.experiment.head_inversion
     purpose = (experiment.seed, "head_inversion")
-    own, theirs = (
-        work.inputs["deep_features"].read(seeds.features_of(experiment, shard))
-        for shard in (seeds.training_seed(0), seeds.WATCHED)
+    features = work.inputs["deep_features"]
+    own, learnt, theirs = (
+        features.read(seeds.features_of(experiment, seed))
+        for seed in (seeds.training_seed(0), seeds.learnt_from(experiment), seeds.WATCHED)
     )
     watched = work.inputs["shadow_models"].read(seeds.WATCHED)
     labels = watched["labels"][0]
     prior, slots = adversary_prior(experiment, own["features"], own["labels"]), slots_of(experiment, labels)
-    images, unseen = ((torch.as_tensor(table["features"]) @ prior.directions).to(device) for table in (own, theirs))
+    images, unseen = ((torch.as_tensor(table["features"]) @ prior.directions).to(device) for table in (learnt, theirs))
     weights, indices, coefficients = (torch.as_tensor(watched[name]).to(device) for name in HEADS)
     held_out = Heads.of(slots, weights.float(), indices.long(), coefficients, unseen)
     source = training_source(experiment, work.inputs, labels, (*purpose, "order"), device, columns=HEADS)

@@ -16,12 +16,13 @@ def settings(experiment: Experiment, shard: str) -> dict:
         "seed": experiment.seed,
         "data": (experiment.shadow_models.data or experiment.data).identity(),
         "victims": experiment.data.identity(),
+        **(seeds.lessons_identity(experiment) if experiment.inverts_heads else {}),
     }
 
 
 def inputs(experiment: Experiment) -> list[str]:
     read = "head_inversion" if experiment.inverts_heads else "weight_stats"
-    return [*seeds.inputs(experiment), f"shadow_models/{seeds.WATCHED}", read]
+    return [*seeds.lessons(experiment), f"shadow_models/{seeds.WATCHED}", read]
 
 
 def perceptual_loss(experiment: Experiment, device):
@@ -47,9 +48,9 @@ def run(work: Work) -> Result:
     from functools import partial
 
     from pipeline.data.images import target_images
-    from pipeline.data.sources import load
     from pipeline.evaluation.min_mse import min_mse
     from pipeline.evaluation.victims import victims_of
+    from pipeline.head_inversion.build import images_of
     from pipeline.networks import decoders
     from pipeline.networks.state import state_arrays
     from pipeline.randomness import torch_generator
@@ -89,7 +90,7 @@ def run(work: Work) -> Result:
     state, compiled = train_reconstructor(
         network,
         examples,
-        target_images(load(shadow.data or data, "train", root), data.image_size).to(device),
+        target_images(images_of(experiment, seeds.learnt_from(experiment)), data.image_size).to(device),
         chosen,
         perceptual=perceptual_loss(experiment, device),
         validate=lambda trained: min_mse(trained, victims),

@@ -24,6 +24,7 @@ TINY = (
     "reconstructor.network=published",
     "reconstructor.precision=float32",
     "reconstructor.average=null",
+    "head_inversion.augmentation=null",
     "head_inversion.rounds=2",
     "head_inversion.width=8",
     "head_inversion.steps=6",

@@ -4,13 +4,26 @@ import numpy as np
 import torch
 
 from pipeline.config import Experiment
+from pipeline.data.sources import ImageSource, load
 from pipeline.errors import UserError
 from pipeline.head_inversion.inversion import HeadInversion, weight_noise
 from pipeline.head_inversion.prior import Prior
 from pipeline.head_inversion.slots import Slots
+from pipeline.networks.augmentation import with_copies
 from pipeline.networks.state import state_dict
+from pipeline.randomness import torch_generator
+from pipeline.shadow import seeds
 from pipeline.shadow.recipe import head_of
 from pipeline.store import Shards
+
+
+def images_of(experiment: Experiment, seed: str) -> ImageSource:
+    """The images that a permutation seed deals; behind the adversary's own the augmented copies, for such a seed."""
+    source = load(seeds.data_of(experiment, seed), seeds.split_of(seed), experiment.paths.data_root)
+    if not seed.startswith("augmented"):
+        return source
+    generator = torch_generator(experiment.seed, "head_inversion", "augmentation")
+    return with_copies(source, experiment.head_inversion.augmentation, generator)
 
 
 def adversary_prior(experiment: Experiment, features: np.ndarray, labels: np.ndarray) -> Prior:

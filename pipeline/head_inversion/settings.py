@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from pipeline.networks.settings import Copies
 from pipeline.settings import Settings
 
 
@@ -12,6 +13,11 @@ class HeadInversion(Settings):
 
     variance: float = Field(
         default=0.999, gt=0, le=1, description="share of the within-class variance that the kept directions hold"
+    )
+    augmentation: Copies | None = Field(
+        default=None,
+        description="the inversion and the reconstructor learn from shadow models of augmented copies too, streamed; "
+        "the prior, the statistics and the nulls do not",
     )
     rounds: PositiveInt = Field(default=4, description="of correcting the features, then the coefficients")
     width: PositiveInt = Field(default=512, description="hidden units of the network that corrects features")

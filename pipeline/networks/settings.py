@@ -46,12 +46,21 @@ class Phase(Settings):
 
 
 class Augmentation(Settings):
-    """Random affine maps: rotation (degrees), isotropic scale, shear (degrees); and a mirror."""
+    """Random affine maps: rotation (degrees), isotropic scale, shear (degrees); a mirror; and smooth bends."""
 
     degrees: float = Field(default=0.0, ge=0)
     scale: Annotated[tuple[float, float], Strict(False)] = (1.0, 1.0)
     shear: float = Field(default=0.0, ge=0)
     flip: bool = False
+    bend: float = Field(
+        default=0.0, ge=0, description="deviation of a smooth random shift of pixels, in halves of the image's side"
+    )
+
+
+class Copies(Augmentation):
+    """How many augmented copies of every image stand beside it, and of what kind."""
+
+    copies: PositiveInt
 
 
 class Pretrain(Settings):

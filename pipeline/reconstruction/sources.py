@@ -1,6 +1,6 @@
 """Where shadow models come from while the reconstructor trains: shards on disk, or a stream made as it flows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
@@ -11,8 +11,8 @@ from pipeline.config import Experiment
 from pipeline.errors import Failure
 from pipeline.randomness import numpy_generator
 from pipeline.reconstruction.batches import BLOCK_BYTES, Block
+from pipeline.shadow import seeds
 from pipeline.shadow.recipe import Recipe, head_of
-from pipeline.shadow.seeds import training_seed
 from pipeline.store import Shards
 
 SEEDS_TOGETHER = 16
@@ -33,14 +33,18 @@ def training_source(
     part: tuple[int, int] = (0, 1),
     columns: tuple[str, ...] = WEIGHTS,
 ) -> "ShardSource | Stream":
-    """The training seeds' models of an experiment, from its shards or as a stream, as its `shadow_models.source` says.
+    """The models that an experiment learns from: training seeds, from shards or as a stream as `shadow_models.source`
+    says, or a stream of heads on augmented images.
 
     `inputs`: what the stage reads; `part`: (number, count) of the processes that share the work.
     """
-    if experiment.shadow_models.source == "shards":
+    first = seeds.learnt_from(experiment)
+    augmented = first.startswith("augmented")
+    if experiment.shadow_models.source == "shards" and not augmented:
         return ShardSource(inputs["shadow_models"].matching("train"), expected, purpose, *part, columns)
-    recipe = Recipe.of(experiment, training_seed(0), inputs["deep_features"], device)
-    return Stream(recipe, head_of(experiment).size, *part, columns)
+    recipe = Recipe.of(experiment, first, inputs["deep_features"], device)
+    named = seeds.augmented_seed if augmented else seeds.training_seed
+    return Stream(recipe, head_of(experiment).size, *part, columns, named)
 
 
 class ShardSource:
@@ -127,7 +131,9 @@ class Stream:
         process: int = 0,
         processes: int = 1,
         columns: tuple[str, ...] = WEIGHTS,
+        named: Callable[[int], str] = seeds.training_seed,
     ):
+        self.named = named
         self.recipe, self.process, self.processes, self.columns = recipe, process, processes, columns
         self.models = recipe.experiment.shadow_models.models_per_seed
         self.together = min(SEEDS_TOGETHER, max(1, BLOCK_BYTES // (self.models * parameters * 4)))
@@ -139,7 +145,7 @@ class Stream:
 
     def load(self, blocks: Iterator[Block]) -> Iterator[tuple[torch.Tensor, ...]]:
         for block in blocks:
-            made = [self.recipe.make(training_seed(seed)) for seed in block.seeds]
+            made = [self.recipe.make(self.named(seed)) for seed in block.seeds]
             weights = torch.cat([part.weights for part in made]).float()
             indices = torch.as_tensor(np.concatenate([part.indices for part in made])).long()
             if "coefficients" not in self.columns:

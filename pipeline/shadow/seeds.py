@@ -1,6 +1,7 @@
 """The permutation seeds of an experiment: what each is called, what it is dealt from and what its models depend on.
 
-`train-<seed>` teach the reconstructor. `test-00000` holds the victims that are scored; `watch-00001` deals the same
+`train-<seed>` teach the reconstructor; `augmented-<seed>`, never in files, does so where head inversion learns from
+augmented copies of the images too. `test-00000` holds the victims that are scored; `watch-00001` deals the same
 split by another seed, for looking on while training, so that nothing is chosen by the victims that are scored.
 """
 
@@ -18,14 +19,23 @@ def training_seed(seed: int) -> str:
     return f"train-{seed:05d}"
 
 
+def augmented_seed(seed: int) -> str:
+    return f"augmented-{seed:05d}"
+
+
+def is_training(shard: str) -> bool:
+    """Whether a seed deals the adversary's own images."""
+    return shard.startswith(("train", "augmented"))
+
+
 def split_of(shard: str) -> str:
     """The data's split that a seed deals."""
-    return "train" if shard.startswith("train") else "test"
+    return "train" if is_training(shard) else "test"
 
 
 def is_foreign(experiment: Experiment, shard: str) -> bool:
     """Whether a shard's images come from out of distribution, and so are dealt by random labels."""
-    return shard.startswith("train") and experiment.shadow_models.data is not None
+    return is_training(shard) and experiment.shadow_models.data is not None
 
 
 def data_of(experiment: Experiment, shard: str) -> DataSet:
@@ -34,14 +44,15 @@ def data_of(experiment: Experiment, shard: str) -> DataSet:
 
 def models_in(experiment: Experiment, shard: str) -> int:
     shadow = experiment.shadow_models
-    if shard.startswith("train"):
+    if is_training(shard):
         return shadow.models_per_seed
     return shadow.test_models if shard == VICTIMS else min(MOST_WATCHED, shadow.test_models)
 
 
 def features_of(experiment: Experiment, shard: str) -> str:
     """The shard of deep_features that holds the images a shard's models are trained on."""
-    return f"{data_of(experiment, shard).title}-{split_of(shard)}"
+    augmented = "-augmented" if shard.startswith("augmented") else ""
+    return f"{data_of(experiment, shard).title}-{split_of(shard)}{augmented}"
 
 
 def identity(experiment: Experiment, shard: str) -> dict:
@@ -69,6 +80,24 @@ def inputs(experiment: Experiment) -> list[str]:
     if experiment.shadow_models.source == "shards":
         return ["shadow_models/train"]
     return [f"deep_features/{features_of(experiment, training_seed(0))}"]
+
+
+def learnt_from(experiment: Experiment) -> str:
+    """The first of the seeds that teach to invert heads and to decode: of augmented images where there are such."""
+    augmented = experiment.inverts_heads and experiment.head_inversion.augmentation
+    return augmented_seed(0) if augmented else training_seed(0)
+
+
+def lessons(experiment: Experiment) -> list[str]:
+    """What a stage that learns from shadow models reads for them."""
+    first = learnt_from(experiment)
+    return inputs(experiment) if first.startswith("train") else [f"deep_features/{features_of(experiment, first)}"]
+
+
+def lessons_identity(experiment: Experiment) -> dict:
+    """What its result depends on besides."""
+    first = learnt_from(experiment)
+    return stream_identity(experiment) if first.startswith("train") else {"stream": identity(experiment, first)}
 
 
 def stream_identity(experiment: Experiment) -> dict:

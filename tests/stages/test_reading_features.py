@@ -31,6 +31,7 @@ def make(plan, *names) -> None:
 KINDS = {
     "linear": (),
     "stream": ("shadow_models.source=stream",),
+    "augmented": ("head_inversion.augmentation={copies: 1, degrees: 5, bend: 0.02}",),
     "four images a class": ("shadow_models.class_size=4", "reconstructor.modes=[conditional, unconditional]"),
     "two layers": (
         "task={kind: binary, positive: [1, 3, 5, 7, 9]}",

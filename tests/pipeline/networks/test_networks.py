@@ -2,16 +2,18 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
+from pipeline.data.sources import ImageSource
 from pipeline.errors import UserError
-from pipeline.networks.augmentation import augment
+from pipeline.networks.augmentation import Maps, augment, with_copies
 from pipeline.networks.backbones import Classifier, load_initial_weights, load_trained_weights, preprocess
 from pipeline.networks.reconstructor import Reconstructor, from_published, initialise, is_of_earlier_layout
-from pipeline.networks.settings import FEATURES, Augmentation
+from pipeline.networks.settings import FEATURES, Augmentation, Copies
 from pipeline.networks.vgg_tiny import VGGTiny
 
 
@@ -100,6 +102,21 @@ def test_a_rotation_turns_by_no_more_than_asked():
     assert angles.abs().max() < 11
     assert angles.max() > 8
     assert angles.min() < -8
+
+
+def test_copies_stand_behind_the_images_and_are_the_same_whenever_they_are_read():
+    images = torch.randint(0, 256, (6, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    source = ImageSource(np.arange(6), lambda indices: images[torch.as_tensor(indices)].clone())
+    settings = Copies(copies=2, degrees=10, bend=0.05)
+    doubled = with_copies(source, settings, torch.Generator().manual_seed(1))
+    assert len(doubled) == 18 and doubled.labels.tolist() == [*range(6)] * 3
+    whole = doubled.read(np.arange(18))
+    assert torch.equal(whole[:6], images)
+    assert (whole[6:] != images.repeat(2, 1, 1, 1)).any((1, 2, 3)).all()
+    for chosen in ([17, 3, 6], [9]):
+        assert torch.equal(doubled.read(np.array(chosen)), whole[chosen])
+    bent = Maps.draw(500, Augmentation(bend=0.05), torch.Generator().manual_seed(2)).bends
+    assert bent.std().item() == pytest.approx(0.05, rel=0.05)
 
 
 @pytest.mark.parametrize(("size", "blocks"), [(32, 3), (64, 4)])
