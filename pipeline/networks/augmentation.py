@@ -51,7 +51,7 @@ class Maps:
         if self.bends is not None:
             bends = functional.interpolate(self.bends.to(images), images.shape[2:], mode="bicubic", align_corners=True)
             grid = grid + bends.permute(0, 2, 3, 1)
-        return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        return functional.grid_sample(images, grid, "bicubic", padding_mode="border", align_corners=False)
 
 
 def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
