@@ -75,6 +75,7 @@ STAGE = Stage(
     run=run,
     check=check,
     location=location,
+    version=2,
 )
 
 if __name__ == "__main__":

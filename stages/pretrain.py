@@ -34,7 +34,7 @@ def check(experiment: Experiment) -> None:
     from pipeline.data.sources import load
     from pipeline.networks.pretraining import initial_classifier
 
-    source = load(experiment.pretrain.data, "train", experiment.paths.data_root)
+    source = load(experiment.pretrain.data, "pretrain", experiment.paths.data_root)
     initial_classifier(experiment.backbone.name, experiment.pretrain, source)
 
 
@@ -50,7 +50,7 @@ def run(work: Work) -> Result:
 
     experiment, pretraining = work.experiment, work.experiment.pretrain
     root = experiment.paths.data_root
-    source, held_out = (load(pretraining.data, split, root) for split in ("train", "test"))
+    source, held_out = (load(pretraining.data, split, root) for split in ("pretrain", "test"))
     classifier = initial_classifier(experiment.backbone.name, pretraining, source).to(work.device)
     epochs = sum(phase.epochs for phase in pretraining.phases)
 
@@ -91,6 +91,7 @@ STAGE = Stage(
     run=run,
     check=check,
     location=location,
+    version=2,
 )
 
 if __name__ == "__main__":

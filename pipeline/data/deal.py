@@ -38,30 +38,34 @@ def random_labels(images: int, classes: int, seed: int) -> np.ndarray:
 
 
 def deal_identities(identities: np.ndarray, class_size: int, models: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One person against others, as for CelebA: `class_size` photos of one identity, 9·class_size photos of others.
+    """One person against others, as published for CelebA: `class_size` photos of a person, 9·class_size of others.
 
-    identities: (n,), any integers. Returns image indices (models, 10*class_size), int32, and labels of the same shape:
-    the identity (1) first, the others (0) after it. Identities with more than `class_size` photos take turns in random
-    order; within a set no photo occurs twice, between sets photos may.
-    Raises UserError when no identity has enough photos, or the others have too few.
+    identities: (n,), any integers. The seed permutes all photos. Walking through them, each photo of a person with more
+    than `class_size` photos gives a set: that person's first `class_size` photos in this order, the same every time,
+    and others' photos drawn at random, with replacement. So a person comes as often as there are photos of it. Returns
+    image indices (models, 10*class_size), int32, and labels of the same shape: the person (1) first, the others (0)
+    after it. The published program draws the others without a seed; here the same seed draws them.
+    Raises UserError when the photos give fewer sets.
     """
     rng = np.random.default_rng(seed)
-    by_identity = np.argsort(identities, kind="stable")
-    _, starts, counts = np.unique(identities[by_identity], return_index=True, return_counts=True)
-    eligible = np.flatnonzero(counts > class_size)
-    others = 9 * class_size
-    if len(eligible) == 0:
-        raise UserError(f"no identity has more than {class_size} photos; the most is {counts.max()}")
-    if len(identities) - counts[eligible].max() < others:
-        raise UserError(f"sets need {others} photos of other people; there are {len(identities)} photos in all")
-
-    turns = -(-models // len(eligible))
-    persons = np.concatenate([rng.permutation(eligible) for _ in range(turns)])[:models]
-    places = np.empty((models, 10 * class_size), dtype=np.int64)
-    for row, person in zip(places, persons, strict=True):
-        start, count = starts[person], counts[person]
-        elsewhere = rng.choice(len(identities) - count, others, replace=False)
-        row[:class_size] = start + rng.choice(count, class_size, replace=False)
-        row[class_size:] = elsewhere + count * (elsewhere >= start)
-    labels = np.repeat([1, 0], [class_size, others])
-    return by_identity[places].astype(np.int32), np.tile(labels, (models, 1))
+    order = rng.permutation(len(identities))
+    _, person, counts = np.unique(identities, return_inverse=True, return_counts=True)
+    person = person.reshape(-1)
+    walked = order[counts[person[order]] > class_size]
+    if len(walked) < models:
+        raise UserError(
+            f"{models} models need as many photos of people with more than {class_size}; there are {len(walked)}: "
+            f"deal at most {len(walked)} models"
+        )
+    if len(counts) < 2:
+        raise UserError("sets need photos of other people; there is one person in all")
+    by_person = order[np.argsort(person[order], kind="stable")]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    indices = np.empty((models, 10 * class_size), dtype=np.int32)
+    for row, who in zip(indices, person[walked[:models]], strict=True):
+        start, stop = starts[who], starts[who] + counts[who]
+        row[:class_size] = by_person[start : start + class_size]
+        elsewhere = rng.integers(len(identities) - counts[who], size=9 * class_size)
+        row[class_size:] = by_person[np.where(elsewhere < start, elsewhere, elsewhere + (stop - start))]
+    labels = np.repeat([1, 0], [class_size, 9 * class_size])
+    return indices, np.tile(labels, (models, 1))

@@ -10,14 +10,17 @@ import torch
 from PIL import Image
 from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
-from torchvision.transforms import functional
+from torchvision.transforms import InterpolationMode, functional
 
 from pipeline import located
 from pipeline.data.settings import DataSet
 from pipeline.errors import UserError
 
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "pretrain"]
+"""`pretrain`: what a backbone learns from, the training split but for CelebA, whose validation images it never sees."""
 FOLDER_SIDE = 256
+CELEBA_SIDES = 232, 224
+"""Photos are resized to a short side of 232 and cropped to 224, bicubically, as published."""
 EMNIST_BALANCED_LETTERS = np.array([*range(26), 0, 1, 3, 4, 5, 6, 7, 13, 16, 17, 19])
 """Letter (0 = A) of each class 10…46 of EMNIST balanced: 26 capitals, then the small letters that look different."""
 
@@ -26,12 +29,14 @@ EMNIST_BALANCED_LETTERS = np.array([*range(26), 0, 1, 3, 4, 5, 6, 7, 13, 16, 17,
 class ImageSource:
     """A split of a data set: `labels` (n,) int64 from 0, and `read(indices) -> (b, C, H, W)` uint8.
 
-    `attributes` (n, A) uint8 are further yes-or-no labels, where the data have them (CelebA's 40).
+    `attributes` (n, A) uint8 are further yes-or-no labels, where the data have them (CelebA's 40). `bicubic`: how
+    images are resized for an attack to rebuild; else bilinearly.
     """
 
     labels: np.ndarray
     read: Callable[[np.ndarray], torch.Tensor]
     attributes: np.ndarray | None = None
+    bicubic: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,11 +45,13 @@ class ImageSource:
         """The images at these places, numbered from 0."""
         places = np.asarray(chosen)
         attributes = None if self.attributes is None else self.attributes[places]
-        return ImageSource(self.labels[places], lambda indices: self.read(places[indices]), attributes)
+        return ImageSource(self.labels[places], lambda indices: self.read(places[indices]), attributes, self.bicubic)
 
 
 def load(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     """Open a split of `dataset` under `root`; raises UserError naming the file, the place and the cure."""
+    if split == "pretrain" and dataset.name != "celeba":
+        split = "train"
     try:
         return _READERS[dataset.name](dataset, split, root)
     except UserError:
@@ -162,13 +169,21 @@ def _cifar100_part(dataset: DataSet, split: Split, root: Path) -> ImageSource:
 
 
 def _celeba(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    """Identities of torchvision's train and valid splits are ours to train on; its test identities are held out."""
-    parts = [datasets.CelebA(root, part) for part in (("train", "valid") if split == "train" else ("test",))]
+    """Identities of torchvision's train and valid splits are ours to train on; its test identities are held out. Photos
+    come as the published programs cut them."""
+    names = {"train": ("train", "valid"), "pretrain": ("train",), "test": ("test",)}[split]
+    parts = [datasets.CelebA(root, part) for part in names]
     files = [Path(part.root) / part.base_folder / "img_align_celeba" / name for part in parts for name in part.filename]
     identities = torch.cat([part.identity for part in parts]).flatten().numpy()
     attributes = torch.cat([part.attr for part in parts]).numpy().astype(np.uint8)
     labels = np.unique(identities, return_inverse=True)[1].astype(np.int64)
-    return ImageSource(labels, lambda indices: torch.stack([_decode(files[i]) for i in indices]), attributes)
+    short, side = CELEBA_SIDES
+
+    def cut(file: Path) -> torch.Tensor:
+        photo = functional.resize(_decode(file), short, InterpolationMode.BICUBIC, antialias=True)
+        return functional.center_crop(photo, [side, side])
+
+    return ImageSource(labels, lambda indices: torch.stack([cut(files[i]) for i in indices]), attributes, bicubic=True)
 
 
 def _folder(dataset: DataSet, split: Split, root: Path) -> ImageSource:

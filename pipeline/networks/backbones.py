@@ -54,17 +54,20 @@ def preprocess(name: str, images: torch.Tensor) -> torch.Tensor:
     """Bytes (B, C, H, W) → what the backbone is fed.
 
     VGG-tiny: one channel of 32×32 in [-1, 1]. The ImageNet backbones: three channels of 224×224, ImageNet's mean and
-    deviation; small images are scaled up bicubically, larger ones to a short side of 232 and cropped to the centre.
+    deviation; small images are scaled up to that side, larger ones to a short side of 232 and cropped to the centre,
+    bicubically and in bytes, as the published programs did: what overshoots is clipped.
     """
     if name == "vgg_tiny":
         grey = images if images.shape[1] == 1 else functional.rgb_to_grayscale(images)
         return functional.resize(grey, [32, 32], antialias=True).float().div(127.5).sub(1)
-    scaled = images.float().div(255)
-    scaled = scaled.expand(-1, 3, -1, -1)
     if min(images.shape[-2:]) < 100:
-        scaled = functional.resize(scaled, [224, 224], InterpolationMode.BICUBIC, antialias=True)
+        scaled = functional.resize(images, [224, 224], InterpolationMode.BICUBIC, antialias=True)
+    elif images.shape[-2:] == (224, 224):  # cut already
+        scaled = images
     else:
-        scaled = functional.center_crop(functional.resize(scaled, 232, antialias=True), [224, 224])
+        scaled = functional.resize(images, 232, InterpolationMode.BICUBIC, antialias=True)
+        scaled = functional.center_crop(scaled, [224, 224])
+    scaled = scaled.expand(-1, 3, -1, -1).float().div(255)
     return functional.normalize(scaled, IMAGENET_MEAN, IMAGENET_STD)
 
 

@@ -99,6 +99,9 @@ def pretrain(
     for phase in settings.phases:
         for parameter in classifier.body.parameters():
             parameter.requires_grad_(phase.train == "all")
+        for layer in classifier.modules():  # as published: batch normalisation stays as its initial weights left it
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.requires_grad_(False)
         trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=phase.learning_rate, weight_decay=phase.weight_decay)
         if resume and epoch < len(losses) <= epoch + phase.epochs:

@@ -47,18 +47,24 @@ IDENTITIES = np.random.default_rng(1).integers(100, 160, 900)
 
 
 @pytest.mark.parametrize("class_size", [1, 4])
-def test_a_person_among_others(class_size):
+def test_a_person_among_others_is_dealt_as_published(class_size):
+    """The published walk, written out: permute the photos, go through them, take the person's first `class_size`."""
     indices, labels = deal_identities(IDENTITIES, class_size, models=300, seed=2)
     assert indices.shape == labels.shape == (300, 10 * class_size)
     assert indices.dtype == np.int32
     assert (labels == np.repeat([1, 0], [class_size, 9 * class_size])).all()
+    permuted = np.random.default_rng(2).permutation(len(IDENTITIES))
+    expected = []
+    for photo in permuted:
+        own = [other for other in permuted if IDENTITIES[other] == IDENTITIES[photo]]
+        if len(own) > class_size:
+            expected.append(own[:class_size])
+    assert indices[:, :class_size].tolist() == [list(map(int, row)) for row in expected[:300]]
     persons = IDENTITIES[indices]
-    assert (persons[:, :class_size] == persons[:, :1]).all()
     assert (persons[:, class_size:] != persons[:, :1]).all()
-    assert all(len(set(row)) == len(row) for row in indices.tolist())
-    counts = np.unique(persons[:, 0], return_counts=True)[1]
-    assert counts.max() - counts.min() <= 1
-    assert np.unique(indices).size > 0.9 * (900 if class_size == 4 else 850)
+    others, counts = np.unique(indices[:, class_size:], return_counts=True)
+    assert len(others) > 850 or class_size == 1
+    assert counts.max() < 30
 
 
 def test_the_seed_fixes_persons_and_photos():
@@ -68,7 +74,7 @@ def test_the_seed_fixes_persons_and_photos():
 
 
 def test_identities_with_too_few_photos_are_refused():
-    with pytest.raises(UserError, match="no identity has more than 2 photos; the most is 2"):
+    with pytest.raises(UserError, match="there are 0: deal at most 0 models"):
         deal_identities(np.array([5, 5, 6, 6]), class_size=2, models=1, seed=0)
-    with pytest.raises(UserError, match="9 photos of other people; there are 6"):
-        deal_identities(np.array([5, 5, 6, 6, 7, 7]), class_size=1, models=1, seed=0)
+    with pytest.raises(UserError, match="there is one person in all"):
+        deal_identities(np.array([5, 5, 5]), class_size=1, models=1, seed=0)

@@ -90,7 +90,8 @@ def test_celeba_deals_people_not_photos(tmp_path, monkeypatch):
     names = [f"{k:06d}.jpg" for k in range(1, 11)]
     people, splits = [3, 3, 9, 9, 3, 5, 5, 7, 7, 7], [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
     for k, name in enumerate(names):
-        Image.new("RGB", (178, 218), (20 * k, 0, 0)).save(base / "img_align_celeba" / name)
+        picture = np.random.default_rng(k).integers(0, 256, (28, 23, 3), dtype=np.uint8)
+        Image.fromarray(picture).resize((178, 218), Image.BICUBIC).save(base / "img_align_celeba" / name)
 
     def table(file: str, rows: list[list], header: list[str] = ()) -> None:
         top = f"{len(names)}\n{' '.join(header)}\n" if header else ""
@@ -108,8 +109,13 @@ def test_celeba_deals_people_not_photos(tmp_path, monkeypatch):
     assert train.labels.tolist() == [0, 0, 2, 2, 0, 1, 1]
     assert test.labels.tolist() == [0, 0, 0]
     assert train.attributes.shape == (7, 40)
-    assert train.read(np.array([1])).shape == (1, 3, 218, 178)
-    assert target_images(test, 64).shape == (3, 3, 64, 64)
+    assert load(DataSet(name="celeba"), "pretrain", tmp_path).labels.tolist() == [0, 0, 1, 1]
+    with Image.open(base / "img_align_celeba" / names[7]) as photo:  # short side 232, centre 224, then 64: all bicubic
+        scaled = photo.resize((232, 284), Image.BICUBIC)
+    cropped = scaled.crop((4, 30, 228, 254))
+    small = np.asarray(cropped.resize((64, 64), Image.BICUBIC)).astype(int)
+    assert np.abs(test.read(np.array([0]))[0].permute(1, 2, 0).numpy() - np.asarray(cropped).astype(int)).max() <= 1
+    assert np.abs(target_images(test, 64)[0].permute(1, 2, 0).numpy() - small).max() <= 1
 
 
 FETCHED = ["mnist", "emnist_letters", "emnist_letters_part", "cifar10", "cifar100", "cifar100_part", "celeba"]
