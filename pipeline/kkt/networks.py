@@ -11,6 +11,9 @@ from pipeline.errors import UserError
 from pipeline.kkt.activations import ACTIVATIONS
 from pipeline.kkt.settings import NetworkSettings, VictimSettings
 
+WRAPPED = "state_dict"
+"""The key of published victims' files (arXiv 2206.07758) under which the state dict lies."""
+
 
 class Victim(nn.Module):
     """(n, C, H, W), the training mean taken off → logits (n, outputs). Only the first layer has a bias."""
@@ -73,9 +76,13 @@ def victim_from_state(settings: VictimSettings, shape: Sequence[int], state: Map
 
 
 def read_weights(network: Victim, path: Path) -> None:
-    """Fills the network from a state dict on disk; raises UserError when that is something else."""
+    """Fills the network from a file: a state dict, or the published {epoch, batch, state_dict}.
+
+    Raises UserError when it is something else.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get(WRAPPED, state)
         named = all(isinstance(tensor, Tensor) for tensor in state.values())
     except Exception as error:  # torch.load fails on a foreign file in many ways
         first = (str(error).splitlines() or [type(error).__name__])[0]

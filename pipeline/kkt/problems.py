@@ -18,7 +18,7 @@ from pipeline.kkt.toys import TOYS
 from pipeline.randomness import numpy_generator, torch_generator
 
 VEHICLES = (0, 1, 8, 9)
-"""CIFAR-10's aeroplane, automobile, ship and truck."""
+"""CIFAR-10's aeroplane, automobile, ship and truck: class 0; the animals are class 1, +1 (as published)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def signs(labels: Tensor) -> Tensor:
 LABELLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "classes": lambda labels: labels,
     "odd_even": lambda labels: labels % 2,
-    "vehicles_animals": lambda labels: np.isin(labels, VEHICLES).astype(np.int64),
+    "vehicles_animals": lambda labels: np.isin(labels, VEHICLES, invert=True).astype(np.int64),
 }
 """From the labels of a data set to the classes of a problem. A new problem is a line here (or a toy, in toys.py)."""
 

@@ -14,7 +14,7 @@ from pipeline.fingerprint import digest_of
 from pipeline.kkt.analysis.settings import AnalysisSettings
 from pipeline.settings import Integers, Settings
 
-TOYS = ("red_blue", "spiral", "grid_chess", "grid_random", "grid_linear")
+TOYS = ("red_blue", "red_blue_pure", "spiral", "grid_chess", "grid_random", "grid_linear")
 LOSSES = {
     "binary": ("logistic",),
     "multiclass": ("cross_entropy",),
@@ -29,7 +29,15 @@ class ProblemSettings(Settings):
     """Which images the victim learns, and to tell what. `labels` says how the data's own labels become its classes."""
 
     labels: Literal[
-        "classes", "odd_even", "vehicles_animals", "red_blue", "spiral", "grid_chess", "grid_random", "grid_linear"
+        "classes",
+        "odd_even",
+        "vehicles_animals",
+        "red_blue",
+        "red_blue_pure",
+        "spiral",
+        "grid_chess",
+        "grid_random",
+        "grid_linear",
     ]
     kind: Literal["binary", "multiclass", "regression"] = "binary"
     images_per_class: PositiveInt
