@@ -7,7 +7,10 @@ from stages.stage import Resources, Stage, Work
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    return {"analysis": experiment.kkt.analysis.model_dump(mode="json", exclude={"sheet"}), "seed": experiment.seed}
+    return {
+        "analysis": experiment.kkt.analysis.model_dump(mode="json", exclude={"sheet", "sort_by"}),
+        "seed": experiment.seed,
+    }
 
 
 def check(experiment: Experiment) -> None:
@@ -67,26 +70,27 @@ def run(work: Work) -> Result:
     kept = chosen(asked.analysis.trials, measures)
     judged = trials.part(kept)
     pools = {
-        "attack": (judged.pool, mean),
-        "mean_image": (nulls.mean_image(judged.pool), mean),
-        "noise": (nulls.noise(judged.pool, generator("noise")), mean),
-        "held_out": (nulls.of_all_classes(held_out, problem.held_out_labels, len(judged.pool)) - mean, mean),
+        "attack": (judged.pool, mean, how),
+        "mean_image": (nulls.mean_image(judged.pool), mean, how),
+        "noise": (nulls.noise(judged.pool, generator("noise")), mean, how),
+        "held_out": (nulls.of_all_classes(held_out, problem.held_out_labels, len(judged.pool)) - mean, mean, how),
     }
     if (weights := nulls.first_layer_weights(network)) is not None:
-        pools["first_layer"] = (weights.to(images), torch.zeros_like(mean))
+        search = how.of_first_layer(asked.analysis.first_layer)
+        pools["first_layer"] = (weights.to(images), torch.zeros_like(mean), search)
 
     arrays = {"original": images, "labels": problem.labels, "trials/number": trials.numbers}
     arrays |= {f"trials/{name}": values for name, values in measures.items()}
     arrays |= {f"trials/hyperparameters/{name}": values for name, values in trials.hyperparameters.items()}
-    for position, (source, (pool, offset)) in enumerate(pools.items()):
-        found = match(images, pool, how, offset)
+    for position, (source, (pool, offset, search)) in enumerate(pools.items()):
+        found = match(images, pool, search, offset)
         arrays |= {f"{source}/{name}": values for name, values in found.named().items()}
         work.progress(position + 1, len(pools) + 1, source)
     dealt = deal(problem.labels, rest.labels, asked.analysis.decoys, generator("decoys"))
     if dealt is not None:
         strangers = rest.read(dealt.flatten()).to(images)
-        for source, (pool, offset) in pools.items():
-            found = identified(arrays[f"{source}/{how.identify_by}"], strangers, how, pool, offset)
+        for source, (pool, offset, search) in pools.items():
+            found = identified(arrays[f"{source}/{how.identify_by}"], strangers, search, pool, offset)
             names = {"identified": found.identified, "stand_in_identified": found.stand_in_identified}
             arrays |= {f"{source}/{name}": values for name, values in names.items()}
             work.progress(len(pools), len(pools) + 1, f"identification by {source}")
@@ -100,7 +104,7 @@ def run(work: Work) -> Result:
         "scaling": how.scaling,
         "identify_by": how.identify_by,
         "trials_judged": kept.tolist(),
-        "pool_sizes": {source: len(pool) for source, (pool, _) in pools.items()},
+        "pool_sizes": {source: len(pool) for source, (pool, *_) in pools.items()},
         "decoys": 0 if dealt is None else dealt.shape[1] - 1,
     }
     return Result({name: values.cpu().numpy() for name, values in arrays.items()}, facts)
@@ -114,7 +118,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=8.0, seconds_per_shard=120.0),
     run=run,
     check=check,
-    version=2,
+    version=3,
 )
 
 if __name__ == "__main__":

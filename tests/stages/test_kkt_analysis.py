@@ -9,6 +9,9 @@ import pytest
 
 from pipeline.config import load
 from pipeline.errors import UserError
+from pipeline.report.kkt import drawings
+from pipeline.report.kkt.figures import sheet
+from pipeline.report.kkt.findings import findings
 from pipeline.store import Result, read_arrays, read_attributes, write_shard
 from stages import stage_named
 from stages.execution import make_shard
@@ -76,6 +79,41 @@ def test_the_report_says_who_is_identified_and_holds_the_nulls(small):
     drawn = (report / "kkt_trials.csv").read_text().splitlines()[0]
     assert "relu sharpness" in drawn
     assert "learning" not in drawn
+
+
+def test_the_first_layers_weights_are_matched_as_published(small):
+    """By a plain loop: full-scale ncc, each weight for its nearest image only, the mean of near-ties (1.1)."""
+    found = analysis(small)
+    weights = read_arrays(small.path(stage_named("kkt_victim"), "victim"))["state/layers.0.weight"].astype(np.float64)
+    images = found["original"].reshape(8, -1).astype(np.float64)
+    centred = images - images.mean(0)
+
+    def unit(rows):
+        return (rows - rows.mean(1, keepdims=True)) / rows.std(1, ddof=1, keepdims=True)
+
+    table = ((unit(centred)[:, None] - unit(weights)[None]) ** 2).mean(2)
+    owner = table.argmin(0)
+    for place in range(8):
+        own = np.flatnonzero(owner == place)
+        if not len(own):
+            assert found["first_layer/candidate"][place] == -1
+            assert np.isnan(found["first_layer/correlation"][place])
+            continue
+        nearest = own[table[place, own].argmin()]
+        assert found["first_layer/candidate"][place] == nearest
+        voted = weights[own[table[place, own] <= 1.1 * table[place, nearest]]].mean(0)
+        expected = (voted - voted.min()) / (voted.max() - voted.min())
+        assert np.allclose(found["first_layer/rebuilt"][place].ravel(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sort_by", ["ncc", "l2", "psnr"])
+def test_pictures_are_sorted_by_the_score_asked_for(small, sort_by, monkeypatch):
+    drawn, draw = [], drawings.strips
+    monkeypatch.setattr(drawings, "strips", lambda rows: drawn.extend(rows) or draw(rows))
+    found = findings({name: small.finished(stage_named(name)) for name in ("kkt_victim", "kkt_analysis")})
+    sheet(found, 3, sort_by)
+    order = np.argsort(found.arrays[f"attack/{sort_by}"])[:: -1 if sort_by == "psnr" else 1]
+    assert drawn[2].words == [f"{found.arrays[f'attack/{sort_by}'][place]:.2f}" for place in order[-3:]]
 
 
 def test_the_same_analysis_twice_gives_the_same_numbers(small):

@@ -24,8 +24,8 @@ IDENTIFICATION_TEXT = (
 )
 
 
-def chapter(found: Findings, attack: Shards, shown: int) -> Chapter:
-    """`shown` images are pictured in a row."""
+def chapter(found: Findings, attack: Shards, shown: int, sort_by: str | None = None) -> Chapter:
+    """`shown` images are pictured in a row, sorted by the score `sort_by` (none = that which identifies)."""
     victim, facts = found.victim, found.facts
     text = (
         f"Victim: {victim['method']}, flow time {float(victim['flow_time']):.3g}, loss {float(victim['loss']):.2g}, "
@@ -38,7 +38,7 @@ def chapter(found: Findings, attack: Shards, shown: int) -> Chapter:
     beside: list[Table] = [scores_table(found)]
     tables = [hits_table(found)]
     tables += [identifications] if identifications else []
-    figures = [plane(found, attack) if "plane" in found.arrays else sheet(found, shown)]
+    figures = [plane(found, attack) if "plane" in found.arrays else sheet(found, shown, sort_by)]
     if found.structured:
         tables.append(picks_table(found))
         figures.append(picks_sheet(found, shown))

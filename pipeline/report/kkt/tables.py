@@ -106,7 +106,7 @@ def rankings(found: Findings) -> list[str]:
 
 def scores_table(found: Findings) -> Table:
     """Every training image: its candidate, scores, whether it is identified, and what test images score for it."""
-    names = ("candidate", "distance", "ssim", "correlation", "l2", "psnr", "max_error")
+    names = ("candidate", "distance", "ssim", "correlation", "ncc", "l2", "psnr", "max_error")
     columns = {name: found.arrays[f"attack/{name}"] for name in names}
     columns = {"label": found.arrays["labels"], **columns, "test_ssim": found.arrays["held_out/ssim"]}
     if "attack/identified" in found.arrays:
