@@ -42,10 +42,11 @@ def read_victim(work: Work):
 
 
 def run(work: Work) -> Result:
-    """original (n, C, H, W) float32 and labels (n,) of the training images. For the attack, first_layer and each null
-    <source>/candidate (n,), places in its pool, <source>/rebuilt (n, C, H, W), <source>/<score> (n,), and
-    <source>/identified and stand_in_identified (n,) bool. trials/…: (T,) facts of every trial. picks/<ranking>/…: what
-    an adversary would show. oracle (S, 2): sharpness, loss. plane (G, G): logits over a toy of two dimensions.
+    """original (n, C, H, W) float32 and labels (n,) of the training images, and the mean (C, H, W) taken off them. For
+    the attack, first_layer and each null <source>/candidate (n,), places in its pool, <source>/rebuilt (n, C, H, W),
+    <source>/<score> (n,), and <source>/identified and stand_in_identified (n,) bool. trials/…: (T,) facts of every
+    trial. picks/<ranking>/…: what an adversary would show. oracle (S, 2): sharpness, loss. plane (G, G): logits over a
+    toy of two dimensions.
     """
     import torch
 
@@ -71,7 +72,7 @@ def run(work: Work) -> Result:
     judged = trials.part(kept)
     pools = {
         "attack": (judged.pool, mean, how),
-        "mean_image": (nulls.mean_image(judged.pool), mean, how),
+        "mean_image": (nulls.mean_image(problem.images, problem.mean).to(images), mean, how),
         "noise": (nulls.noise(judged.pool, generator("noise")), mean, how),
         "held_out": (nulls.of_all_classes(held_out, problem.held_out_labels, len(judged.pool)) - mean, mean, how),
     }
@@ -79,7 +80,7 @@ def run(work: Work) -> Result:
         search = how.of_first_layer(asked.analysis.first_layer)
         pools["first_layer"] = (weights.to(images), torch.zeros_like(mean), search)
 
-    arrays = {"original": images, "labels": problem.labels, "trials/number": trials.numbers}
+    arrays = {"original": images, "labels": problem.labels, "mean": mean, "trials/number": trials.numbers}
     arrays |= {f"trials/{name}": values for name, values in measures.items()}
     arrays |= {f"trials/hyperparameters/{name}": values for name, values in trials.hyperparameters.items()}
     for position, (source, (pool, offset, search)) in enumerate(pools.items()):
@@ -96,7 +97,7 @@ def run(work: Work) -> Result:
             work.progress(len(pools), len(pools) + 1, f"identification by {source}")
     arrays |= judged_picks(judged, images, held_out, how, asked.analysis.duplicate_distance, generator("picks"))
     if asked.attack_loss != "naive":
-        arrays["oracle"] = oracle_losses(network, problem, judged, asked.attack_loss)
+        arrays["oracle"] = oracle_losses(network, problem, judged, asked.attack_loss, asked.attack.activation)
     if problem.images[0].numel() == 2:
         arrays["plane"] = plane(network, mean)
     facts = {

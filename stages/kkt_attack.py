@@ -99,7 +99,8 @@ def run(work: Work) -> Result:
     if asked.attack_loss == "naive":
         objective = naive_objective(network, labels)
     else:
-        objective = stationarity_objective(network, labels, asked.attack_loss, asked.attack_gradient)
+        method, activation = asked.attack_gradient, attack.activation
+        objective = stationarity_objective(network, labels, asked.attack_loss, method, activation)
     trials, loss = blocks(experiment)[work.shard], asked.attack_loss
     stack = first_stack(attack, asked.search, loss, trials, mean.shape, classes, experiment.seed, work.device)
     with matmul_precision(attack.matmul_precision, work.device):

@@ -16,7 +16,7 @@ WRAPPED = "state_dict"
 
 
 class Victim(nn.Module):
-    """(n, C, H, W), the training mean taken off → logits (n, outputs). Only the first layer has a bias."""
+    """(n, C, H, W), the training mean taken off → logits (n, outputs). The last layer has no bias."""
 
     def __init__(self, settings: NetworkSettings, shape: Sequence[int], outputs: int):
         super().__init__()
@@ -25,11 +25,13 @@ class Victim(nn.Module):
         layers: list[nn.Module] = []
         shapes = settings.convolved(shape)
         for one, (channels, *_) in zip(settings.convolutions, shapes, strict=False):
-            layers.append(nn.Conv2d(channels, one.channels, one.kernel, one.stride, one.padding, bias=not layers))
+            bias = not layers or settings.bias == "hidden"
+            layers.append(nn.Conv2d(channels, one.channels, one.kernel, one.stride, one.padding, bias=bias))
         inputs = math.prod(shapes[-1])
-        for units in (*settings.hidden, outputs):
-            layers.append(nn.Linear(inputs, units, bias=not layers))
+        for units in settings.hidden:
+            layers.append(nn.Linear(inputs, units, bias=not layers or settings.bias == "hidden"))
             inputs = units
+        layers.append(nn.Linear(inputs, outputs, bias=False))
         self.layers = nn.ModuleList(layers)
 
     def forward(self, images: Tensor, activation: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -47,12 +49,10 @@ class Victim(nn.Module):
 def initialise(network: Victim, generator: torch.Generator) -> None:
     """Draws every weight anew, in float64: see NetworkSettings.init_std (arXiv 2206.07758, appendix)."""
     for position, layer in enumerate(network.layers):
-        bound = 1 / math.sqrt(layer.weight[0].numel())
-        for parameter in layer.parameters():
-            if position == 0 and network.settings.init_std is not None:
-                drawn = network.settings.init_std * torch.randn(
-                    parameter.shape, generator=generator, dtype=torch.float64
-                )
+        bound, std = 1 / math.sqrt(layer.weight[0].numel()), network.settings.deviation(position)
+        for name, parameter in layer.named_parameters():
+            if std is not None and (name == "weight" or position == 0):
+                drawn = std * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             else:
                 drawn = bound * (2 * torch.rand(parameter.shape, generator=generator, dtype=torch.float64) - 1)
             parameter.copy_(drawn)

@@ -82,13 +82,16 @@ def judged_picks(
     return found
 
 
-def oracle_losses(network: Victim, problem: Problem, trials: Trials, loss: str) -> Tensor:
+def oracle_losses(
+    network: Victim, problem: Problem, trials: Trials, loss: str, activation: str | None = None
+) -> Tensor:
     """(S, 2): the least and the greatest sharpness α of the trials, and the oracle's loss at each."""
     device = next(network.parameters()).device
     images = (problem.images - problem.mean).to(device)
     sharpness = trials.hyperparameters["relu_sharpness"].double()
     extremes = torch.stack([sharpness.min(), sharpness.max()]).unique()
-    losses = [oracle_loss(network, images, problem.labels.to(device), loss, float(alpha)) for alpha in extremes]
+    labels = problem.labels.to(device)
+    losses = [oracle_loss(network, images, labels, loss, float(alpha), activation) for alpha in extremes]
     return torch.stack([extremes, torch.tensor(losses, dtype=torch.float64)], 1)
 
 

@@ -1,5 +1,7 @@
 """The chapter of a report that a KKT attack fills."""
 
+import numpy as np
+
 from pipeline.report.kkt.figures import curves, picks_sheet, plane, sheet
 from pipeline.report.kkt.findings import Findings, answer
 from pipeline.report.kkt.tables import (
@@ -27,11 +29,13 @@ IDENTIFICATION_TEXT = (
 def chapter(found: Findings, attack: Shards, shown: int, sort_by: str | None = None) -> Chapter:
     """`shown` images are pictured in a row, sorted by the score `sort_by` (none = that which identifies)."""
     victim, facts = found.victim, found.facts
+    validated = float(victim["validation_accuracy"])
+    watched = "" if np.isnan(validated) else f", validation accuracy {validated:.3f}"
     text = (
         f"Victim: {victim['method']}, flow time {float(victim['flow_time']):.3g}, loss {float(victim['loss']):.2g}, "
-        f"train error {float(victim['train_error']):.3f}, test accuracy {float(victim['test_accuracy']):.3f}. Each "
-        f"training image is matched with its nearest candidate ({facts['metric']}), scaled ({facts['scaling']}) and "
-        "scored; nulls go the same way with as many candidates."
+        f"train error {float(victim['train_error']):.3f}, test accuracy {float(victim['test_accuracy']):.3f}{watched}. "
+        f"Each training image is matched with its nearest candidate ({facts['metric']}), scaled ({facts['scaling']}) "
+        "and scored; nulls go the same way with as many candidates."
     )
     if identifications := identification_table(found):
         text += IDENTIFICATION_TEXT.format(score=facts["identify_by"])

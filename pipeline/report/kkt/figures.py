@@ -73,7 +73,7 @@ def curves(found: Findings, attack: Shards) -> Figure:
 
 def plane(found: Findings, attack: Shards) -> Figure:
     points = found.arrays["original"][:, :, 0, 0]
-    pool = attack.concatenated("candidates")["candidates"].reshape(-1, 2) + points.mean(0)
+    pool = attack.concatenated("candidates")["candidates"].reshape(-1, 2) + found.arrays["mean"][:, 0, 0]
     picture = drawings.plane(found.arrays["plane"], PLANE_MARGIN, points, found.arrays["labels"], pool)
     caption = "The victim's two classes, the points it learnt, and the candidates of all trials."
     return Figure.of(picture, caption, "kkt_plane")
