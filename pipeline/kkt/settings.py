@@ -169,6 +169,18 @@ class VictimSettings(Settings):
         return digest_of(path)
 
 
+class StopSettings(Settings):
+    """Stops trials whose candidates are not near any training image, as the published programs do.
+
+    The distance, summed over pixels, is the mean of the ten least between a candidate and its nearest training image,
+    each image counted once. It needs the training images, so it saves an experimenter's time and is no adversary's.
+    """
+
+    after: PositiveInt = Field(default=5000, description="iterations that every trial is given")
+    above: PositiveFloat = Field(default=3300.0, description="distance from which a trial is stopped")
+    metric: Literal["ncc", "l2"] | None = Field(default=None, description="none = l2 for grey images, else ncc")
+
+
 class AttackSettings(Settings):
     """The search for candidates x and multipliers λ that satisfy the stationarity condition.
 
@@ -195,6 +207,8 @@ class AttackSettings(Settings):
     gradient: Literal["closed_form", "autograd"] | None = Field(
         default=None, description="none = closed form for fully connected victims, autograd for convolutions"
     )
+    stop: StopSettings | None = None
+    snapshot_every: PositiveInt | None = Field(default=None, description="iterations between candidates that are kept")
     stack: PositiveInt = Field(default=1, description="trials that one shard works on together")
     dtype: Dtype = "float32"
     matmul_precision: Literal["verified", "highest", "high", "medium"] = Field(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from jobs.importing import import_shard
 from pipeline.config import load
 from pipeline.errors import UserError
 from pipeline.report.kkt import drawings
@@ -154,6 +156,43 @@ def test_an_attack_without_multipliers_has_no_oracle(tmp_path):
     assert "oracle" not in found
     assert "picks/multiplier/score" not in found
     assert not (naive.experiment.run_directory / "report" / "kkt_losses.csv").exists()
+
+
+def test_published_files_of_a_victim_and_its_reconstructions_are_judged_as_if_made_here(tmp_path):
+    """The victim's file in its wrapper, x.pth and l.pth as the published programs save them, through `jobs import`."""
+    (tmp_path / "made").mkdir()
+    one = plan_of(SMALL, tmp_path / "made", "kkt.search.trials=1")
+    make_all(one)
+    victim = read_arrays(one.path(stage_named("kkt_victim"), "victim"))
+    state = {name[6:]: torch.as_tensor(array) for name, array in victim.items() if name.startswith("state/")}
+    torch.save({"batch": None, "epoch": 9, "state_dict": state}, tmp_path / "weights-9.pth")
+    made = read_arrays(one.path(stage_named("kkt_attack"), "trials-00000"))
+    torch.save(torch.as_tensor(made["candidates"][0]).double().requires_grad_(), tmp_path / "x.pth")
+    torch.save(torch.as_tensor(made["multipliers"][0])[:, None].requires_grad_(), tmp_path / "l.pth")
+    torch.save(torch.zeros(16, 1, 4, 4), tmp_path / "small.pth")
+
+    given = ("kkt.search.trials=1", f"kkt.victim.weights={tmp_path}/weights-9.pth", "imported=[kkt_attack]")
+    other = plan_of(SMALL, tmp_path, *given)
+    with pytest.raises(UserError, match=r"candidates: has the shape \(16, 1, 4, 4\); expected \(1, 16, 1, 28, 28\)"):
+        import_shard(other, "kkt_attack", [f"{tmp_path}/small.pth"], False)
+    import_shard(other, "kkt_attack", [f"{tmp_path}/x.pth", f"multipliers={tmp_path}/l.pth"], False)
+    for name in ("kkt_victim", "kkt_analysis", "report"):
+        for shard in stage_named(name).shards(other.experiment):
+            make_shard(other, stage_named(name), shard, "cpu", lambda *_: None)
+    found, expected = analysis(other), analysis(one)
+    unknown = {f"trials/{name}" for name in ("loss", "stationarity", "range", "multipliers")}
+    assert expected.keys() - found.keys() <= unknown
+    for name in found.keys() - unknown:
+        assert np.array_equal(found[name], expected[name], equal_nan=True), name
+    assert np.isnan(found["trials/loss"]).all()
+    page = (other.experiment.run_directory / "report" / "index.html").read_text()
+    assert "kkt_attack was not made here but imported from x.pth (sha256 " in page
+
+    import_shard(other, "kkt_attack", [f"{tmp_path}/x.pth"], True)  # the multipliers are not published everywhere
+    other.path(stage_named("kkt_analysis"), "analysis").unlink()
+    make_shard(other, stage_named("kkt_analysis"), "analysis", "cpu", lambda *_: None)
+    assert "picks/multiplier/score" not in analysis(other)
+    assert np.array_equal(analysis(other)["attack/identified"], expected["attack/identified"])
 
 
 def test_more_decoys_than_there_are_unseen_images_is_refused_before_work_starts(tmp_path):

@@ -51,5 +51,6 @@ def chapter(found: Findings, attack: Shards, shown: int, sort_by: str | None = N
     tables += [loss_table(found)] if "oracle" in found.arrays else []
     trials = trials_table(found)
     (tables if len(trials.rows) <= MOST_TRIALS_SHOWN else beside).append(trials)
-    figures.append(curves(found, attack))
+    if len(attack.read(attack.names[0], "history/iteration")["history/iteration"]):
+        figures.append(curves(found, attack))
     return Chapter(Section("KKT reconstruction", text, tables, figures), answer(found), beside)
