@@ -11,7 +11,9 @@ from pipeline.store import software, standing, write_shard
 from stages import stage_named
 from stages.plan import Plan, stage_known
 
-IMPORTABLE = ("shadow_models", "weight_stats", "reconstructor", "min_mse")
+IMPORTABLE = ("shadow_models", "weight_stats", "reconstructor", "min_mse", "kkt_attack")
+OPTIONAL = ("correlation", "multipliers")
+"""Files that their stage can do without."""
 
 
 def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -> Path:
@@ -65,6 +67,6 @@ def _named(files: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
         if not path.is_file():
             raise UserError(f"{given}: there is no such file")
         found[name] = path
-    if lacking := [name for name in names[:2] if name not in found]:
+    if lacking := [name for name in names if name not in (*found, *OPTIONAL)]:
         raise UserError(f"{lacking[0]}: no file for it; write {lacking[0]}=FILE")
     return found

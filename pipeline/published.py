@@ -18,6 +18,7 @@ from pipeline.config import Experiment
 from pipeline.data.sources import load
 from pipeline.errors import UserError
 from pipeline.evaluation.curves import LARGEST_MSE
+from pipeline.kkt.published import reconstructions
 from pipeline.networks.reconstructor import Reconstructor, from_published, is_of_earlier_layout
 from pipeline.networks.state import PREFIX, state_arrays
 from pipeline.shadow import seeds
@@ -170,5 +171,6 @@ READERS = {
     "weight_stats": (weight_stats, ("mean", "deviation", "correlation")),
     "reconstructor": (reconstructor, ("state",)),
     "min_mse": (min_mse, ("h0", "h1")),
+    "kkt_attack": (reconstructions, ("candidates", "multipliers")),
 }
 """Stage → how its shards are made of files, and the names of those."""

@@ -7,7 +7,10 @@ from stages.stage import Resources, Stage, Work
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    return {"analysis": experiment.kkt.analysis.model_dump(mode="json", exclude={"sheet"}), "seed": experiment.seed}
+    return {
+        "analysis": experiment.kkt.analysis.model_dump(mode="json", exclude={"sheet", "sort_by"}),
+        "seed": experiment.seed,
+    }
 
 
 def check(experiment: Experiment) -> None:
@@ -39,10 +42,11 @@ def read_victim(work: Work):
 
 
 def run(work: Work) -> Result:
-    """original (n, C, H, W) float32 and labels (n,) of the training images. For the attack, first_layer and each null
-    <source>/candidate (n,), places in its pool, <source>/rebuilt (n, C, H, W), <source>/<score> (n,), and
-    <source>/identified and stand_in_identified (n,) bool. trials/…: (T,) facts of every trial. picks/<ranking>/…: what
-    an adversary would show. oracle (S, 2): sharpness, loss. plane (G, G): logits over a toy of two dimensions.
+    """original (n, C, H, W) float32 and labels (n,) of the training images, and the mean (C, H, W) taken off them. For
+    the attack, first_layer and each null <source>/candidate (n,), places in its pool, <source>/rebuilt (n, C, H, W),
+    <source>/<score> (n,), and <source>/identified and stand_in_identified (n,) bool. trials/…: (T,) facts of every
+    trial. picks/<ranking>/…: what an adversary would show. oracle (S, 2): sharpness, loss. plane (G, G): logits over a
+    toy of two dimensions.
     """
     import torch
 
@@ -67,32 +71,33 @@ def run(work: Work) -> Result:
     kept = chosen(asked.analysis.trials, measures)
     judged = trials.part(kept)
     pools = {
-        "attack": (judged.pool, mean),
-        "mean_image": (nulls.mean_image(judged.pool), mean),
-        "noise": (nulls.noise(judged.pool, generator("noise")), mean),
-        "held_out": (nulls.of_all_classes(held_out, problem.held_out_labels, len(judged.pool)) - mean, mean),
+        "attack": (judged.pool, mean, how),
+        "mean_image": (nulls.mean_image(problem.images, problem.mean).to(images), mean, how),
+        "noise": (nulls.noise(judged.pool, generator("noise")), mean, how),
+        "held_out": (nulls.of_all_classes(held_out, problem.held_out_labels, len(judged.pool)) - mean, mean, how),
     }
     if (weights := nulls.first_layer_weights(network)) is not None:
-        pools["first_layer"] = (weights.to(images), torch.zeros_like(mean))
+        search = how.of_first_layer(asked.analysis.first_layer)
+        pools["first_layer"] = (weights.to(images), torch.zeros_like(mean), search)
 
-    arrays = {"original": images, "labels": problem.labels, "trials/number": trials.numbers}
+    arrays = {"original": images, "labels": problem.labels, "mean": mean, "trials/number": trials.numbers}
     arrays |= {f"trials/{name}": values for name, values in measures.items()}
     arrays |= {f"trials/hyperparameters/{name}": values for name, values in trials.hyperparameters.items()}
-    for position, (source, (pool, offset)) in enumerate(pools.items()):
-        found = match(images, pool, how, offset)
+    for position, (source, (pool, offset, search)) in enumerate(pools.items()):
+        found = match(images, pool, search, offset)
         arrays |= {f"{source}/{name}": values for name, values in found.named().items()}
         work.progress(position + 1, len(pools) + 1, source)
     dealt = deal(problem.labels, rest.labels, asked.analysis.decoys, generator("decoys"))
     if dealt is not None:
         strangers = rest.read(dealt.flatten()).to(images)
-        for source, (pool, offset) in pools.items():
-            found = identified(arrays[f"{source}/{how.identify_by}"], strangers, how, pool, offset)
+        for source, (pool, offset, search) in pools.items():
+            found = identified(arrays[f"{source}/{how.identify_by}"], strangers, search, pool, offset)
             names = {"identified": found.identified, "stand_in_identified": found.stand_in_identified}
             arrays |= {f"{source}/{name}": values for name, values in names.items()}
             work.progress(len(pools), len(pools) + 1, f"identification by {source}")
     arrays |= judged_picks(judged, images, held_out, how, asked.analysis.duplicate_distance, generator("picks"))
     if asked.attack_loss != "naive":
-        arrays["oracle"] = oracle_losses(network, problem, judged, asked.attack_loss)
+        arrays["oracle"] = oracle_losses(network, problem, judged, asked.attack_loss, asked.attack.activation)
     if problem.images[0].numel() == 2:
         arrays["plane"] = plane(network, mean)
     facts = {
@@ -100,7 +105,7 @@ def run(work: Work) -> Result:
         "scaling": how.scaling,
         "identify_by": how.identify_by,
         "trials_judged": kept.tolist(),
-        "pool_sizes": {source: len(pool) for source, (pool, _) in pools.items()},
+        "pool_sizes": {source: len(pool) for source, (pool, *_) in pools.items()},
         "decoys": 0 if dealt is None else dealt.shape[1] - 1,
     }
     return Result({name: values.cpu().numpy() for name, values in arrays.items()}, facts)
@@ -114,7 +119,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=8.0, seconds_per_shard=120.0),
     run=run,
     check=check,
-    version=2,
+    version=3,
 )
 
 if __name__ == "__main__":

@@ -81,10 +81,22 @@ def read_victim(work: Work):
     return network, arrays["mean"], int(arrays["labels"].max()) + 1
 
 
+def distance_to_training_images(experiment: Experiment, channels: int):
+    """Of candidates (S, m, C, H, W), (S,): what kkt.attack.stop judges by."""
+    from functools import partial
+
+    from pipeline.kkt.analysis.stopping import best_distances
+    from pipeline.kkt.problems import load_problem
+
+    problem = load_problem(experiment.kkt.problem, experiment.data, experiment.paths.data_root, experiment.seed)
+    metric = experiment.kkt.attack.stop.metric or ("l2" if channels == 1 else "ncc")
+    return partial(best_distances, images=problem.images - problem.mean, metric=metric)
+
+
 def run(work: Work) -> Result:
     """Of the trials (S,) that came to the end: candidates (S, m, C, H, W) float32, the mean taken off, and their labels
     (m,), −1 where the loss knows none; multipliers (S, m) or (S, m, K); hyperparameters/… and terms/… (S,); history/…
-    (P, T) of all trials, NaN once one was dropped.
+    (P, T) of all trials, NaN once one was dropped; snapshot/<iteration>/… the trials, candidates and multipliers then.
     """
     import torch
 
@@ -99,12 +111,18 @@ def run(work: Work) -> Result:
     if asked.attack_loss == "naive":
         objective = naive_objective(network, labels)
     else:
-        objective = stationarity_objective(network, labels, asked.attack_loss, asked.attack_gradient)
+        method, activation = asked.attack_gradient, attack.activation
+        objective = stationarity_objective(network, labels, asked.attack_loss, method, activation)
     trials, loss = blocks(experiment)[work.shard], asked.attack_loss
     stack = first_stack(attack, asked.search, loss, trials, mean.shape, classes, experiment.seed, work.device)
+    distance = distance_to_training_images(experiment, mean.shape[0]) if attack.stop else None
     with matmul_precision(attack.matmul_precision, work.device):
-        found = run_attack(
-            stack, objective, attack, asked.search.halve_at, checkpoint=work.checkpoint, progress=work.progress
+        terms = {"distance": distance, "checkpoint": work.checkpoint, "progress": work.progress}
+        found = run_attack(stack, objective, attack, asked.search.halve_at, **terms)
+    if asked.search.trials == 1 and found.stopped:
+        raise Failure(
+            f"the attack was stopped at iteration {found.recorded[-1]}: its candidates are not near any training image "
+            "(kkt.attack.stop); try other hyper-parameters"
         )
     if asked.search.trials == 1 and found.diverged.any():
         raise Failure(
@@ -127,8 +145,11 @@ def run(work: Work) -> Result:
     }
     if loss != "naive":
         arrays["multipliers"] = last.multipliers.cpu().numpy()
+    for iteration, parts in found.snapshots.items():
+        arrays |= named(f"snapshot/{iteration}", parts)
     diverged = [trial for trial, lost in zip(trials, found.diverged.tolist(), strict=True) if lost]
     facts = {"loss": loss, "method": asked.attack_gradient, "trials_started": len(trials), "diverged": diverged}
+    facts["stopped"] = found.stopped
     return Result(arrays, facts)
 
 

@@ -46,6 +46,7 @@ def run(work: Work) -> Result:
     """state/…: the trained network; mean (C, H, W) that is taken off images; indices, labels (n,) of those it learnt.
 
     step, flow_time, log_loss, squared_norm: how training went, empty when the weights came from a file.
+    snapshot/<step>/…: the network on its way, where victim.snapshot_every asks for it.
     """
     import math
 
@@ -55,6 +56,7 @@ def run(work: Work) -> Result:
     from pipeline.kkt.training import History, error_rate, train_victim
     from pipeline.kkt.victim_losses import LOG_LOSSES
     from pipeline.networks.state import state_arrays
+    from pipeline.randomness import torch_generator
 
     asked, problem = work.experiment.kkt, learnt(work.experiment)
     network = drawn_victim(work.experiment, problem).to(work.device)
@@ -63,14 +65,22 @@ def run(work: Work) -> Result:
     def seen(images: torch.Tensor) -> torch.Tensor:
         return (images - problem.mean).to(work.device, dtype)
 
+    def shuffled(epoch: int) -> torch.Tensor:
+        generator = torch_generator(work.experiment.seed, "kkt_victim", "epoch", epoch)
+        return torch.randperm(len(problem.labels), generator=generator).to(work.device)
+
     inputs, labels = seen(problem.images), problem.labels.to(work.device)
     history = History()
     if not asked.victim.weights:
-        terms = {"checkpoint": work.checkpoint, "progress": work.progress}
+        terms = {"order": shuffled, "checkpoint": work.checkpoint, "progress": work.progress}
         history = train_victim(network, inputs, labels, asked.victim, asked.victim_loss, **terms)
     with torch.no_grad():
         log_loss = LOG_LOSSES[asked.victim_loss](network(inputs).double(), labels).item()
-    held_out = error_rate(network, seen(problem.held_out_images), problem.held_out_labels.to(work.device))
+
+    def error_on(images: torch.Tensor, of: torch.Tensor) -> float:
+        return error_rate(network, seen(images), of.to(work.device))
+
+    validation = problem.validation
     facts = {
         "method": "given" if asked.victim.weights else asked.victim.method,
         "steps": history.step[-1] if history.step else 0,
@@ -78,12 +88,18 @@ def run(work: Work) -> Result:
         "log_loss": log_loss,
         "loss": math.exp(log_loss),
         "train_error": error_rate(network, inputs, labels),
-        "test_accuracy": 1 - held_out,
+        "test_accuracy": 1 - error_on(problem.held_out_images, problem.held_out_labels),
+        "validation_accuracy": math.nan if validation is None else 1 - error_on(*validation),
         "squared_norm": squared_norm(network),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
     arrays = {"mean": problem.mean.numpy(), "indices": problem.indices.numpy(), "labels": problem.labels.numpy()}
-    return Result({**state_arrays(network), **arrays, **vars(history)}, facts)
+    arrays |= {
+        f"snapshot/{step}/{name}": tensor.cpu().numpy()
+        for step, state in history.snapshots.items()
+        for name, tensor in state.items()
+    }
+    return Result({**state_arrays(network), **arrays, **history.series}, facts)
 
 
 STAGE = Stage(

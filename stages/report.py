@@ -99,7 +99,8 @@ def kkt_chapter(work: Work) -> "Chapter":
     from pipeline.report.kkt.chapter import chapter
     from pipeline.report.kkt.findings import findings
 
-    return chapter(findings(work.inputs), work.inputs["kkt_attack"], work.experiment.kkt.analysis.sheet)
+    asked = work.experiment.kkt.analysis
+    return chapter(findings(work.inputs), work.inputs["kkt_attack"], asked.sheet, asked.sort_by)
 
 
 def run(work: Work) -> Result:
@@ -193,7 +194,7 @@ def accuracies(scores: Shards) -> list[str]:
 
 def settings(experiment: Experiment, shard: str) -> dict:
     shown = {"title": experiment.title, "sheet_victims": experiment.evaluation.sheet_victims}
-    return shown | ({"sheet": experiment.kkt.analysis.sheet} if experiment.kkt else {})
+    return shown | (experiment.kkt.analysis.model_dump(include={"sheet", "sort_by"}) if experiment.kkt else {})
 
 
 def reported(experiment: Experiment) -> bool:

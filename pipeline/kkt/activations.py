@@ -16,7 +16,8 @@ class Activation:
     """`value(z)`; `slope(z, α)`, by which derivatives are multiplied; `to_linear`, the derivative by z of both.
 
     Of relu and leaky_relu the slope is the surrogate (arXiv 2206.07758, appendix): σ(αz), and its blend with
-    LEAKY_SLOPE. Smooth activations have their own derivatives and no use for α. Value and slope go to `out`, if given.
+    LEAKY_SLOPE. plain_relu has its own derivative, a step, whose derivative is 0. Smooth activations have their own
+    derivatives and no use for α. Value and slope go to `out`, if given.
     `to_linear(to_value, to_slope, z, α, slope)` takes the derivatives by value and by slope, and is written to one.
     """
 
@@ -43,6 +44,10 @@ def _relu(z: Tensor, out: Tensor | None = None) -> Tensor:
     return functional.relu(z) if out is None else torch.clamp_min(z, 0, out=out)
 
 
+def _step(z: Tensor, sharpness: Tensor, out: Tensor | None = None) -> Tensor:
+    return (z > 0).to(z) if out is None else out.copy_(z > 0)
+
+
 def _surrogate_slope(z: Tensor, sharpness: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.mul(z, sharpness, out=out).sigmoid_()
 
@@ -66,6 +71,7 @@ def _normal_density(z: Tensor) -> Tensor:
 
 ACTIVATIONS = {
     "relu": Activation(_relu, _surrogate_slope, _relu_to_linear),
+    "plain_relu": Activation(_relu, _step, lambda to_value, to_slope, z, sharpness, slope: to_value.mul_(slope)),
     "leaky_relu": Activation(
         _copied(lambda z: functional.leaky_relu(z, LEAKY_SLOPE)), _copied(_leaky_slope), _bent_by(_leaky_curvature)
     ),

@@ -33,6 +33,11 @@ class Stack:
     def __len__(self) -> int:
         return len(self.trials)
 
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of trials, candidates and multipliers, on the CPU."""
+        parts = {"trials": self.trials, "candidates": self.candidates, "multipliers": self.multipliers}
+        return {name: part.detach().cpu().clone() for name, part in parts.items()}
+
     def keep(self, places: Tensor) -> "Stack":
         """The trials at these places alone."""
         return Stack(
@@ -50,6 +55,7 @@ class Outcome:
     """The trials that went on to the end, the final terms of their loss (S,), and all trials' terms on the way.
 
     `history`: term → (P, T), NaN once a trial was dropped, at the iterations `recorded` (P,). `diverged` (T,) bool.
+    `snapshots`: iteration → trials, candidates and multipliers then. `stopped`: trials that AttackSettings.stop ended.
     """
 
     stack: Stack
@@ -57,6 +63,8 @@ class Outcome:
     recorded: Tensor
     history: dict[str, Tensor]
     diverged: Tensor
+    snapshots: dict[int, dict[str, Tensor]]
+    stopped: list[int]
 
 
 def first_stack(
@@ -93,21 +101,33 @@ def run_attack(
     settings: AttackSettings,
     halve_at: Sequence[int],
     *,
+    distance: Callable[[Tensor], Tensor] | None = None,
     checkpoint: Checkpoint,
     progress: Callable[[int, int, str], None],
 ) -> Outcome:
-    """Descend for `settings.iterations` steps; no trial may be left, when all of them diverged."""
+    """Descend for `settings.iterations` steps; no trial may be left, when all of them diverged or were stopped.
+
+    `distance(candidates)` (S,) is what `settings.stop` judges trials by.
+    """
     records, start = _Records(stack.trials), 0
+    snapshots: dict[int, dict[str, Tensor]] = {}
     if state := checkpoint.load(stack.trials.device):
         stack, start, records = Stack(**state["stack"]), state["done"], _Records(**state["records"])
+        snapshots = state["snapshots"]
     every = max(1, settings.iterations // RECORDS)
     for done in range(start, settings.iterations + 1):
+        if settings.snapshot_every and done % settings.snapshot_every == 0:
+            snapshots[done] = stack.snapshot()
         found = objective(stack.candidates, stack.multipliers, stack.hyperparameters)
         if done % every == 0 or done == settings.iterations or done in halve_at:
             records.add(done, stack.trials, found.terms)
             going_on = sound(found.total)
             if done in halve_at:
                 going_on = going_on[better_half(found.total[going_on])]
+            if settings.stop and settings.stop.after <= done < settings.iterations:
+                near = distance(stack.candidates[going_on]) <= settings.stop.above
+                records.stopped += stack.trials[going_on[~near]].tolist()
+                going_on = going_on[near]
             if len(going_on) < len(stack):
                 stack, found = stack.keep(going_on), _kept(found, going_on)
             if not len(stack) or done == settings.iterations:
@@ -121,10 +141,11 @@ def run_attack(
             step(settings.optimizer, variable, gradient, moments, share * stack.hyperparameters[rate], done + 1)
 
         def state(done: int = done, stack: Stack = stack) -> dict[str, Any]:
-            return {"stack": vars(stack), "done": done + 1, "records": vars(records)}
+            parts = {"stack": vars(stack), "records": vars(records), "snapshots": snapshots}
+            return {**parts, "done": done + 1}
 
         checkpoint.offer(state)
-    return Outcome(stack, found.terms, *records.table())
+    return Outcome(stack, found.terms, *records.table(), snapshots, records.stopped)
 
 
 def _kept(found: Evaluation, places: Tensor) -> Evaluation:
@@ -144,6 +165,7 @@ class _Records:
     iterations: list[int] = field(default_factory=list)
     terms: dict[str, list[Tensor]] = field(default_factory=dict)
     diverged: Tensor | None = None
+    stopped: list[int] = field(default_factory=list)
 
     def add(self, done: int, trials: Tensor, terms: dict[str, Tensor]) -> None:
         places = torch.searchsorted(self.trials, trials)

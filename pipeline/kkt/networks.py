@@ -11,9 +11,12 @@ from pipeline.errors import UserError
 from pipeline.kkt.activations import ACTIVATIONS
 from pipeline.kkt.settings import NetworkSettings, VictimSettings
 
+WRAPPED = "state_dict"
+"""The key of published victims' files (arXiv 2206.07758) under which the state dict lies."""
+
 
 class Victim(nn.Module):
-    """(n, C, H, W), the training mean taken off → logits (n, outputs). Only the first layer has a bias."""
+    """(n, C, H, W), the training mean taken off → logits (n, outputs). The last layer has no bias."""
 
     def __init__(self, settings: NetworkSettings, shape: Sequence[int], outputs: int):
         super().__init__()
@@ -22,11 +25,13 @@ class Victim(nn.Module):
         layers: list[nn.Module] = []
         shapes = settings.convolved(shape)
         for one, (channels, *_) in zip(settings.convolutions, shapes, strict=False):
-            layers.append(nn.Conv2d(channels, one.channels, one.kernel, one.stride, one.padding, bias=not layers))
+            bias = not layers or settings.bias == "hidden"
+            layers.append(nn.Conv2d(channels, one.channels, one.kernel, one.stride, one.padding, bias=bias))
         inputs = math.prod(shapes[-1])
-        for units in (*settings.hidden, outputs):
-            layers.append(nn.Linear(inputs, units, bias=not layers))
+        for units in settings.hidden:
+            layers.append(nn.Linear(inputs, units, bias=not layers or settings.bias == "hidden"))
             inputs = units
+        layers.append(nn.Linear(inputs, outputs, bias=False))
         self.layers = nn.ModuleList(layers)
 
     def forward(self, images: Tensor, activation: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -44,12 +49,10 @@ class Victim(nn.Module):
 def initialise(network: Victim, generator: torch.Generator) -> None:
     """Draws every weight anew, in float64: see NetworkSettings.init_std (arXiv 2206.07758, appendix)."""
     for position, layer in enumerate(network.layers):
-        bound = 1 / math.sqrt(layer.weight[0].numel())
-        for parameter in layer.parameters():
-            if position == 0 and network.settings.init_std is not None:
-                drawn = network.settings.init_std * torch.randn(
-                    parameter.shape, generator=generator, dtype=torch.float64
-                )
+        bound, std = 1 / math.sqrt(layer.weight[0].numel()), network.settings.deviation(position)
+        for name, parameter in layer.named_parameters():
+            if std is not None and (name == "weight" or position == 0):
+                drawn = std * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             else:
                 drawn = bound * (2 * torch.rand(parameter.shape, generator=generator, dtype=torch.float64) - 1)
             parameter.copy_(drawn)
@@ -73,9 +76,13 @@ def victim_from_state(settings: VictimSettings, shape: Sequence[int], state: Map
 
 
 def read_weights(network: Victim, path: Path) -> None:
-    """Fills the network from a state dict on disk; raises UserError when that is something else."""
+    """Fills the network from a file: a state dict, or the published {epoch, batch, state_dict}.
+
+    Raises UserError when it is something else.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get(WRAPPED, state)
         named = all(isinstance(tensor, Tensor) for tensor in state.values())
     except Exception as error:  # torch.load fails on a foreign file in many ways
         first = (str(error).splitlines() or [type(error).__name__])[0]

@@ -30,13 +30,15 @@ Objective = Callable[[Tensor, Tensor, dict[str, Tensor]], Evaluation]
 """(candidates (T, m, C, H, W), multipliers (T, m[, K]), hyper-parameters, name → (T,)) → Evaluation."""
 
 
-def stationarity_objective(network: Victim, labels: Tensor, loss: str, method: str) -> Objective:
+def stationarity_objective(
+    network: Victim, labels: Tensor, loss: str, method: str, activation: str | None = None
+) -> Objective:
     """Distance from stationarity, pixels outside [−1, 1] squared, and the multipliers' own term (2206.07758, eq. 5–7).
 
-    `loss`: which of the conditions of multipliers.coefficients; `method`: closed_form or autograd.
+    `loss`: which of the conditions of multipliers.coefficients; `method`: closed_form or autograd; `activation`
+    stands for the network's own, if given.
     """
-
-    stationarity = METHODS[method](network)
+    stationarity = METHODS[method](network, activation)
 
     def evaluate(candidates: Tensor, multipliers: Tensor, hyperparameters: dict[str, Tensor]) -> Evaluation:
         multipliers = multipliers.detach().requires_grad_()

@@ -18,7 +18,7 @@ from pipeline.kkt.toys import TOYS
 from pipeline.randomness import numpy_generator, torch_generator
 
 VEHICLES = (0, 1, 8, 9)
-"""CIFAR-10's aeroplane, automobile, ship and truck."""
+"""CIFAR-10's aeroplane, automobile, ship and truck: class 0; the animals are class 1, +1 (as published)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Problem:
     """Images (n, C, H, W) float64 in [0, 1] and classes (n,) int64; of binary problems 1 is positive.
 
     `indices` (n,) are places in the data's train split (of a toy: 0, 1, …). `held_out_images` and `held_out_labels`
-    are the test split under the same labels, which no victim sees.
+    are the test split under the same labels, which no victim sees; `validation`, images and labels of the train split
+    beside those learnt, to watch training on.
     """
 
     kind: Literal["binary", "multiclass", "regression"]
@@ -35,11 +36,13 @@ class Problem:
     indices: Tensor
     held_out_images: Tensor
     held_out_labels: Tensor
+    validation: tuple[Tensor, Tensor] | None = None
+    subtracts_mean: bool = True
 
     @property
     def mean(self) -> Tensor:
-        """(C, H, W): what is taken from every image before a network sees it."""
-        return self.images.mean(0)
+        """(C, H, W): what is taken from every image before a network sees it; zeros where nothing is."""
+        return self.images.mean(0) if self.subtracts_mean else torch.zeros_like(self.images[0])
 
     @property
     def classes(self) -> int:
@@ -59,44 +62,67 @@ def signs(labels: Tensor) -> Tensor:
 LABELLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "classes": lambda labels: labels,
     "odd_even": lambda labels: labels % 2,
-    "vehicles_animals": lambda labels: np.isin(labels, VEHICLES).astype(np.int64),
+    "vehicles_animals": lambda labels: np.isin(labels, VEHICLES, invert=True).astype(np.int64),
 }
 """From the labels of a data set to the classes of a problem. A new problem is a line here (or a toy, in toys.py)."""
 
 
 def load_problem(settings: ProblemSettings, data: DataSet | None, root: Path, seed: int) -> Problem:
     """The problem of an experiment; raises UserError where the data cannot supply it."""
+    per_class, validated = settings.images_per_class, settings.validation_per_class
     if settings.is_toy:
-        images, labels = TOYS[settings.labels](settings.images_per_class, torch_generator(seed, "toy", "train"))
-        held_out = TOYS[settings.labels](settings.images_per_class, torch_generator(seed, "toy", "held out"))
-        return Problem(settings.kind, images, labels, torch.arange(len(labels)), *held_out)
+        draw = TOYS[settings.labels]
+        images, labels = draw(per_class, torch_generator(seed, "toy", "train"))
+        held_out = draw(settings.held_out_per_class or per_class, torch_generator(seed, "toy", "held out"))
+        validation = draw(validated, torch_generator(seed, "toy", "validation")) if validated else None
+        places = torch.arange(len(labels))
+        return Problem(settings.kind, images, labels, places, *held_out, validation, settings.subtract_mean)
     train, test = load(data, "train", root), load(data, "test", root)
     labels, held_out_labels = (LABELLINGS[settings.labels](source.labels) for source in (train, test))
-    chosen = choose(labels, settings, seed)
+    chosen, watched = choose(labels, settings, seed)
+    held_out = np.arange(len(test))
+    if settings.held_out_per_class:
+        held_out = _balanced(_members(held_out_labels), 0, settings.held_out_per_class, "held_out_per_class")
+
+    def pair(source: ImageSource, of: np.ndarray, places: np.ndarray) -> tuple[Tensor, Tensor]:
+        return _pixels(source, places, data.image_size), torch.as_tensor(of[places])
+
     return Problem(
         settings.kind,
-        _pixels(train, chosen, data.image_size),
-        torch.as_tensor(labels[chosen]),
+        *pair(train, labels, chosen),
         torch.as_tensor(chosen),
-        _pixels(test, np.arange(len(test)), data.image_size),
-        torch.as_tensor(held_out_labels),
+        *pair(test, held_out_labels, held_out),
+        pair(train, labels, watched) if validated else None,
+        settings.subtract_mean,
     )
 
 
-def choose(labels: np.ndarray, settings: ProblemSettings, seed: int) -> np.ndarray:
-    """Indices (n,), rising, of `images_per_class` images of each class: the first, or drawn by the seed."""
-    wanted, counts = settings.images_per_class, np.bincount(labels)
-    if len(counts) < 2:
+def choose(labels: np.ndarray, settings: ProblemSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices, rising, of `images_per_class` images of each class, and of the `validation_per_class` after them.
+
+    The first in file order, or drawn by the seed.
+    """
+    learnt, members = settings.images_per_class, _members(labels)
+    if len(members) < 2:
         raise UserError(f"kkt.problem.labels: {settings.labels} gives every image one class; there is nothing to learn")
-    if counts.min() < wanted:
-        raise UserError(
-            f"kkt.problem.images_per_class is {wanted}; class {counts.argmin()} has only {counts.min()} images"
-        )
-    members = [np.flatnonzero(labels == label) for label in range(len(counts))]
     if settings.choice == "random":
         generator = numpy_generator(seed, "kkt problem")
         members = [generator.permutation(of_class) for of_class in members]
-    return np.sort(np.concatenate([of_class[:wanted] for of_class in members]))
+    chosen = _balanced(members, 0, learnt, "images_per_class")
+    return chosen, _balanced(members, learnt, settings.validation_per_class, "validation_per_class")
+
+
+def _members(labels: np.ndarray) -> list[np.ndarray]:
+    """Indices of each class in file order."""
+    return [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
+
+
+def _balanced(members: list[np.ndarray], start: int, count: int, key: str) -> np.ndarray:
+    """Indices, rising, of `count` members of each class from the place `start` on; UserError where a class is short."""
+    left = [max(0, len(of_class) - start) for of_class in members]
+    if min(left) < count:
+        raise UserError(f"kkt.problem.{key} is {count}; class {np.argmin(left)} has only {min(left)} images for it")
+    return np.sort(np.concatenate([of_class[start : start + count] for of_class in members]))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Strict, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Strict, model_validator
 
 from pipeline import located
 from pipeline.errors import UserError
@@ -14,7 +14,7 @@ from pipeline.fingerprint import digest_of
 from pipeline.kkt.analysis.settings import AnalysisSettings
 from pipeline.settings import Integers, Settings
 
-TOYS = ("red_blue", "spiral", "grid_chess", "grid_random", "grid_linear")
+TOYS = ("red_blue", "red_blue_pure", "spiral", "grid_chess", "grid_random", "grid_linear")
 LOSSES = {
     "binary": ("logistic",),
     "multiclass": ("cross_entropy",),
@@ -29,12 +29,29 @@ class ProblemSettings(Settings):
     """Which images the victim learns, and to tell what. `labels` says how the data's own labels become its classes."""
 
     labels: Literal[
-        "classes", "odd_even", "vehicles_animals", "red_blue", "spiral", "grid_chess", "grid_random", "grid_linear"
+        "classes",
+        "odd_even",
+        "vehicles_animals",
+        "red_blue",
+        "red_blue_pure",
+        "spiral",
+        "grid_chess",
+        "grid_random",
+        "grid_linear",
     ]
     kind: Literal["binary", "multiclass", "regression"] = "binary"
     images_per_class: PositiveInt
     choice: Literal["first", "random"] = Field(
         default="first", description="first of each class in file order, which is kept; or drawn by the seed"
+    )
+    validation_per_class: NonNegativeInt = Field(
+        default=0, description="images of the train split, next after those learnt, to watch the victim on"
+    )
+    held_out_per_class: PositiveInt | None = Field(
+        default=None, description="first images of each class of the test split; none = the whole split"
+    )
+    subtract_mean: bool = Field(
+        default=True, description="take the mean of the images learnt off every image before a network sees it"
     )
 
     @property
@@ -59,22 +76,34 @@ class Convolution(Settings):
 
 
 class NetworkSettings(Settings):
-    """Convolutions, then fully connected layers. The first layer has a bias, the others have none.
+    """Convolutions, then fully connected layers.
 
-    `init_std`: the first layer's weights and bias are normal with this deviation; the others', and none = all, are
-    PyTorch's default, uniform within ±1/√inputs.
+    `bias`: of the first layer alone, or of all hidden layers, which then are not homogeneous any more; the last layer
+    has none. `init_std`: the first layer's weights and bias are normal with this deviation; of a list, one number for
+    each layer, every layer's weights are, and the first layer's bias. The rest, and all of null, is PyTorch's default,
+    uniform within ±1/√inputs.
     """
 
     convolutions: Annotated[tuple[Convolution, ...], Strict(False)] = ()
     hidden: Integers = (1000, 1000)
     activation: Literal["relu", "leaky_relu", "gelu", "sigmoid", "tanh"] = "relu"
-    init_std: PositiveFloat | None = 1e-4
+    bias: Literal["first", "hidden"] = "first"
+    init_std: PositiveFloat | Annotated[tuple[PositiveFloat | None, ...], Strict(False)] | None = 1e-4
 
     @model_validator(mode="after")
     def _at_least_one(self):
         if not (self.hidden or self.convolutions) or any(width < 1 for width in self.hidden):
             raise ValueError("hidden lists widths of 1 or more; a network needs a layer before its last")
+        layers = len(self.convolutions) + len(self.hidden) + 1
+        if isinstance(self.init_std, tuple) and len(self.init_std) != layers:
+            raise ValueError(f"init_std lists {len(self.init_std)} numbers; this network has {layers} layers")
         return self
+
+    def deviation(self, layer: int) -> float | None:
+        """Of the normal law that the weights of layer 0, 1, … start from; None = PyTorch's default."""
+        if isinstance(self.init_std, tuple):
+            return self.init_std[layer]
+        return self.init_std if layer == 0 else None
 
     def convolved(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """`shape` (C, H, W), and what it becomes by each convolution; raises UserError where nothing is left."""
@@ -99,7 +128,7 @@ class NetworkSettings(Settings):
 
 
 class VictimSettings(Settings):
-    """How the victim is trained: full batches, to a loss near zero.
+    """How the victim is trained to a loss near zero: on all images at once, or `batch_size`, shuffled for each epoch.
 
     gradient_descent: `steps` updates with `learning_rate`, as published. flow: gradient descent on the logarithm of the
     loss L, each step so long that log L falls by about `decrease` and at most `learning_rate`, until the time of the
@@ -117,15 +146,17 @@ class VictimSettings(Settings):
     flow_time: PositiveFloat = 1e4
     momentum: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: NonNegativeFloat = 0.0
+    batch_size: PositiveInt | None = Field(default=None, description="images of a step; none = all of them")
     stop_loss: PositiveFloat = 1e-40
+    snapshot_every: PositiveInt | None = Field(default=None, description="steps between weights that are kept")
     weights: str | None = Field(default=None, description="a state dict (.pth) to attack instead of training one")
     dtype: Dtype = "float64"
     threads: PositiveInt = Field(default=1, description="CPU threads: part of the result, since sums depend on it")
 
     @model_validator(mode="after")
     def _flow_is_plain(self):
-        if self.method == "flow" and (self.momentum or self.weight_decay):
-            raise ValueError("momentum and weight_decay belong to method: gradient_descent")
+        if self.method == "flow" and (self.momentum or self.weight_decay or self.batch_size):
+            raise ValueError("momentum, weight_decay and batch_size belong to method: gradient_descent")
         return self
 
     def weights_digest(self) -> str | None:
@@ -136,6 +167,18 @@ class VictimSettings(Settings):
         if not path.is_file():
             raise UserError(f"kkt.victim.weights: {path} does not exist; remove the key to train a victim instead")
         return digest_of(path)
+
+
+class StopSettings(Settings):
+    """Stops trials whose candidates are not near any training image, as the published programs do.
+
+    The distance, summed over pixels, is the mean of the ten least between a candidate and its nearest training image,
+    each image counted once. It needs the training images, so it saves an experimenter's time and is no adversary's.
+    """
+
+    after: PositiveInt = Field(default=5000, description="iterations that every trial is given")
+    above: PositiveFloat = Field(default=3300.0, description="distance from which a trial is stopped")
+    metric: Literal["ncc", "l2"] | None = Field(default=None, description="none = l2 for grey images, else ncc")
 
 
 class AttackSettings(Settings):
@@ -156,10 +199,16 @@ class AttackSettings(Settings):
     multiplier_learning_rate: PositiveFloat = 0.05
     init_std: PositiveFloat = Field(default=0.01, description="σ of the first candidates")
     minimum_multiplier: NonNegativeFloat = Field(default=0.1, description="λ_min: smaller ones are penalised")
+    activation: Literal["relu", "plain_relu", "leaky_relu", "gelu", "sigmoid", "tanh"] | None = Field(
+        default=None,
+        description="in place of the victim's; plain_relu = ReLU with a step for its derivative; none = the victim's",
+    )
     relu_sharpness: PositiveFloat = Field(default=50.0, description="α: the derivative of ReLU is taken as σ(αz)")
     gradient: Literal["closed_form", "autograd"] | None = Field(
         default=None, description="none = closed form for fully connected victims, autograd for convolutions"
     )
+    stop: StopSettings | None = None
+    snapshot_every: PositiveInt | None = Field(default=None, description="iterations between candidates that are kept")
     stack: PositiveInt = Field(default=1, description="trials that one shard works on together")
     dtype: Dtype = "float32"
     matmul_precision: Literal["verified", "highest", "high", "medium"] = Field(

@@ -37,18 +37,21 @@ class Stationarity:
     coefficients: Tensor
 
 
-def by_closed_form(network: Victim) -> Evaluate:
+def by_closed_form(network: Victim, activation: str | None = None) -> Evaluate:
     """Of a fully connected network, without a parameter's gradient ever being differentiated.
+
+    `activation` stands for the network's own, if given.
 
     A layer takes inputs A to Z = AWᵀ. Let D be the derivative of Σ u Φ/m by Z, G = DᵀA that by W, and R = W − G. Then
     −½‖R‖² has the derivatives ARᵀ = Z − A(AᵀD) by D and DR = DW − D(DᵀA) by A. Few candidates make these cheaper as
-    (AAᵀ)D and (DDᵀ)A; each layer takes the shorter way, and ‖R‖² = ‖W‖² − 2⟨D, Z⟩ + ‖G‖² needs nothing more. The bias
+    (AAᵀ)D and (DDᵀ)A; each layer takes the shorter way, and ‖R‖² = ‖W‖² − 2⟨D, Z⟩ + ‖G‖² needs nothing more. A bias
     is the weight of one more input, which is always 1.
 
     The candidates' gradient stands in memory that the next evaluation writes to.
     """
-    activation = ACTIVATIONS[network.settings.activation]
-    weights, bias = [layer.weight.detach() for layer in network.layers], network.layers[0].bias.detach()
+    function = ACTIVATIONS[activation or network.settings.activation]
+    weights = [layer.weight.detach() for layer in network.layers]
+    biases = [None if layer.bias is None else layer.bias.detach() for layer in network.layers]
     transposed = [weight.t().contiguous() for weight in weights]
     depth, norm = len(weights), sum(parameter.detach().square().sum() for parameter in network.parameters())
     memory = Memory()
@@ -63,12 +66,12 @@ def by_closed_form(network: Victim) -> Evaluate:
         values, linear, slopes = [candidates.flatten(2)], [], []
         for position, weight in enumerate(weights):
             z = place("z", position, len(weight))
-            if position == 0:
-                z.copy_(bias)
-            linear.append(multiply(z, values[-1], transposed[position], add=position == 0))
+            if has_bias := biases[position] is not None:
+                z.copy_(biases[position])
+            linear.append(multiply(z, values[-1], transposed[position], add=has_bias))
             if position < depth - 1:
-                values.append(activation.value(z, out=place("a", position, len(weight))))
-                slopes.append(activation.slope(z, alpha, out=place("slope", position, len(weight))))
+                values.append(function.value(z, out=place("a", position, len(weight))))
+                slopes.append(function.slope(z, alpha, out=place("slope", position, len(weight))))
         with torch.enable_grad():
             chosen = coefficients(linear[-1])
 
@@ -85,26 +88,26 @@ def by_closed_form(network: Victim) -> Evaluate:
             squared, left, right = _explained(inputs, derivative, memory, position)
             distance = distance - 2 * inner(derivative, z) + squared
             rest = place("rest", position, z.shape[2]).copy_(z)
-            if position == 0:
+            if biases[position] is not None:
                 total = derivative.sum(1, keepdim=True)
                 distance, rest = distance + inner(total, total), rest.sub_(total)
             to_linear_derivative.append(multiply(rest, *left, alpha=-1, add=True))
             explained.append(right)
 
-        # up: what each D owes to the residual of its own layer and to those below
+        # up: the derivative of the distance by each D, through its own layer's residual and through those below
         for position in range(1, depth):
             below = place("below", position, slopes[position - 1].shape[2])
             torch.mul(to_linear_derivative[position - 1], slopes[position - 1], out=below)
             multiply(to_linear_derivative[position], below, transposed[position], add=True)
 
-        # down: what each A owes to the residual above it, and each Z to its A and to its slope
+        # down: by each A, through the residual above it, and by each Z, through its A and its slope
         to_linear = None
         for position in range(depth - 1, 0, -1):
             to_slope = to_linear_derivative[position - 1].mul_(by_inputs[position - 1])
             to_value = multiply(by_inputs[position - 1], *explained[position], alpha=-1, add=True)
             if to_linear is not None:
                 multiply(to_value, to_linear, weights[position], add=True)
-            to_linear = activation.to_linear(to_value, to_slope, linear[position - 1], alpha, slopes[position - 1])
+            to_linear = function.to_linear(to_value, to_slope, linear[position - 1], alpha, slopes[position - 1])
         to_candidates = multiply(place("gradient", 0, values[0].shape[2]), *explained[0], alpha=2)
         multiply(to_candidates, to_linear.add_(by_linear[0]), weights[0], alpha=-2, add=True)
         to_coefficients = to_linear_derivative[-1] * (-2 / count)
@@ -130,25 +133,30 @@ def gram_is_shorter(count: int, inputs: int, outputs: int) -> bool:
     return 2 * count * (inputs + outputs) < 3 * inputs * outputs
 
 
-def by_autograd(network: Victim) -> Evaluate:
-    """Of any network, with the gradient of its parameters differentiated once more; one trial after the other."""
+def by_autograd(network: Victim, activation: str | None = None) -> Evaluate:
+    """Of any network, with the gradient of its parameters differentiated once more; one trial after the other.
+
+    `activation` stands for the network's own, if given.
+    """
+    activation = activation or network.settings.activation
 
     def evaluate(candidates: Tensor, sharpness: Tensor, coefficients: Coefficients) -> Stationarity:
         with torch.no_grad():
-            logits = network(candidates.flatten(0, 1)).unflatten(0, candidates.shape[:2])
+            value = ACTIVATIONS[activation].value
+            logits = network(candidates.flatten(0, 1), value).unflatten(0, candidates.shape[:2])
         chosen = coefficients(logits)
         trials = zip(candidates, chosen.detach(), sharpness, strict=True)
-        found = [_distance_and_gradients(network, *trial) for trial in trials]
+        found = [_distance_and_gradients(network, activation, *trial) for trial in trials]
         return Stationarity(*map(torch.stack, zip(*found, strict=True)), chosen)
 
     return evaluate
 
 
 def _distance_and_gradients(
-    network: Victim, candidates: Tensor, coefficients: Tensor, sharpness: Tensor
+    network: Victim, activation: str, candidates: Tensor, coefficients: Tensor, sharpness: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     candidates, coefficients = candidates.detach().requires_grad_(), coefficients.clone().requires_grad_()
-    logits = network(candidates, with_surrogate_slope(network.settings.activation, sharpness))
+    logits = network(candidates, with_surrogate_slope(activation, sharpness))
     parameters = list(network.parameters())
     explained = torch.autograd.grad((coefficients * logits).sum() / len(candidates), parameters, create_graph=True)
     distance = sum((weight.detach() - part).square().sum() for weight, part in zip(parameters, explained, strict=True))

@@ -14,10 +14,16 @@ JITTER = 0.1
 
 def red_blue(per_class: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Single pixels, red (class 1) and blue (class 0): each channel within `SHADES` of its pure value."""
+    pure, labels = red_blue_pure(per_class, generator)
+    shade = SHADES * torch.rand(pure.shape[:2], generator=generator, dtype=torch.float64)
+    return (pure - shade[..., None, None]).abs(), labels
+
+
+def red_blue_pure(per_class: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Single pixels, red (class 1) and blue (class 0), all of a class alike, as published; nothing is drawn."""
     labels = torch.arange(2).flip(0).repeat_interleave(per_class)
     pure = torch.tensor([[0.0, 0, 1], [1, 0, 0]], dtype=torch.float64)[labels]
-    shade = SHADES * torch.rand(pure.shape, generator=generator, dtype=torch.float64)
-    return (pure - shade).abs()[..., None, None], labels
+    return pure[..., None, None], labels
 
 
 def spiral(per_class: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -65,6 +71,7 @@ def _grid(per_class: int, generator: torch.Generator) -> tuple[Tensor, Tensor, T
 
 TOYS = {
     "red_blue": red_blue,
+    "red_blue_pure": red_blue_pure,
     "spiral": spiral,
     "grid_chess": grid_chess,
     "grid_random": grid_random,

@@ -17,19 +17,29 @@ RECORD_EVERY = 1.02
 """History is kept at steps that grow by this factor: all of the first fifty, 700 of the first million."""
 REPORT_EVERY = 20
 EVALUATION_BLOCK = 1000
+ALL = slice(None)
 
 
 @dataclass
 class History:
-    """How training went: the step, its flow time, the natural logarithm of the loss, and ‖θ‖²."""
+    """How training went: the step, its flow time, the natural logarithm of the loss, and ‖θ‖².
+
+    `snapshots`: step → the network's state before it, where the settings ask for them.
+    """
 
     step: list[int] = field(default_factory=list)
     flow_time: list[float] = field(default_factory=list)
     log_loss: list[float] = field(default_factory=list)
     squared_norm: list[float] = field(default_factory=list)
+    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+    @property
+    def series(self) -> dict[str, list]:
+        """The four lists by name."""
+        return {name: values for name, values in vars(self).items() if name != "snapshots"}
 
     def record(self, step: int, flow_time: float, log_loss: float, squared_norm: float) -> None:
-        for values, value in zip(vars(self).values(), (step, flow_time, log_loss, squared_norm), strict=True):
+        for values, value in zip(self.series.values(), (step, flow_time, log_loss, squared_norm), strict=True):
             values.append(value)
 
     def wants(self, step: int) -> bool:
@@ -43,6 +53,7 @@ def train_victim(
     settings: VictimSettings,
     loss: str,
     *,
+    order: Callable[[int], Tensor] | None = None,
     checkpoint: Checkpoint,
     progress: Callable[[int, int, str], None],
 ) -> History:
@@ -50,6 +61,8 @@ def train_victim(
 
     The step comes from the gradient g of log L: of length min(learning_rate, decrease/‖g‖²) along g for the flow, and
     learning_rate · L for plain descent, which is the gradient of L. Ends at `flow_time` (flow), `steps` or `stop_loss`.
+    `order(epoch)` (n,) is the order in which an epoch goes through mini-batches, where the settings ask for them; their
+    history, and `stop_loss`, are of all images, looked at when history is kept.
     Raises Failure when the loss is not finite any more.
     """
     parameters = list(network.parameters())
@@ -59,16 +72,27 @@ def train_victim(
         network.load_state_dict(state["network"])
         history, start, flow_time = History(**state["history"]), state["step"], state["flow_time"]
         velocities = state["velocities"]
+
+    def log_loss_of(batch: Tensor | slice) -> Tensor:
+        return LOG_LOSSES[loss](network(inputs[batch]).double(), labels[batch])
+
     for step in range(start, settings.steps):
-        log_loss = LOG_LOSSES[loss](network(inputs).double(), labels)
+        if settings.snapshot_every and step % settings.snapshot_every == 0:
+            history.snapshots[step] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        batch = _batch(step, len(labels), settings.batch_size, order) if settings.batch_size else ALL
+        log_loss = log_loss_of(batch)
         value = log_loss.item()
         if not value < math.inf:
             raise Failure(
                 f"the victim's training diverged: log-loss {value} at step {step}; lower kkt.victim.learning_rate"
             )
-        ended = value < math.log(settings.stop_loss) or (settings.method == "flow" and flow_time >= settings.flow_time)
+        of_all = value
+        if settings.batch_size:
+            with torch.no_grad():
+                of_all = log_loss_of(ALL).item() if history.wants(step) else math.inf
+        ended = of_all < math.log(settings.stop_loss) or (settings.method == "flow" and flow_time >= settings.flow_time)
         if ended or history.wants(step):
-            history.record(step, flow_time, value, squared_norm(network))
+            history.record(step, flow_time, of_all, squared_norm(network))
         if ended:
             break
         gradients = torch.autograd.grad(log_loss, parameters)
@@ -91,9 +115,15 @@ def train_victim(
         checkpoint.offer(state)
     else:
         with torch.no_grad():
-            value = LOG_LOSSES[loss](network(inputs).double(), labels).item()
+            value = log_loss_of(ALL).item()
         history.record(settings.steps, flow_time, value, squared_norm(network))
     return history
+
+
+def _batch(step: int, count: int, size: int, order: Callable[[int], Tensor]) -> Tensor:
+    """Indices of the images of a step; the last batch of an epoch has what is left."""
+    epoch, place = divmod(step, -(-count // size))
+    return order(epoch)[place * size : (place + 1) * size]
 
 
 @torch.no_grad()

@@ -110,11 +110,13 @@ def test_a_longer_search_keeps_the_trials_of_a_shorter_one(plan):
         ("data={name: mnist_digits}", "red_blue draws its own images; leave out the part data"),
         ("kkt.attack.loss=runner_up", "attack.loss is runner_up; for kind: binary choose binary, general or naive"),
         ("kkt.victim.loss=mse", "victim.loss is mse; for kind: binary choose logistic"),
-        ("kkt.victim.momentum=0.9", "momentum and weight_decay belong to method: gradient_descent"),
+        ("kkt.victim.momentum=0.9", "momentum, weight_decay and batch_size belong to method: gradient_descent"),
         ("kkt.search.halve_at=[300]", "lies before attack.iterations"),
         ("kkt.search.ranges={iterations: {choice: [1, 2]}}", "ranges.iterations: a search draws learning_rate"),
         ("kkt.search.ranges={init_std: {uniform: [2, 1]}}", "uniform is [low, high] with low < high"),
         ("kkt.search.ranges={init_std: {}}", "give one of uniform: [low, high], log_uniform: [low, high], choice"),
+        ("kkt.victim.batch_size=5", "batch_size belong to method: gradient_descent"),
+        ("kkt.victim.network.init_std=[0.1, 0.1]", "init_std lists 2 numbers; this network has 3 layers"),
         ("kkt.victim.network.hidden=[]", "a network needs a layer before its last"),
     ],
 )
@@ -149,6 +151,32 @@ def test_a_shard_is_expected_to_take_about_what_it_took(config, least, most):
 def test_the_multiplications_of_a_convolution_are_those_of_its_places():
     network = NetworkSettings(convolutions=[{"channels": 5, "kernel": 3, "stride": 2}], hidden=(7, 4))
     assert network.multiplications((2, 9, 9)) == 4 * 4 * 5 * 2 * 9 + 80 * 7 + 7 * 4
+
+
+def test_the_published_options_go_together(plan):
+    """Biases of hidden layers, a scale for each, no mean taken off, mini-batches, sizes of splits, snapshots, another
+    activation and a stop, from the victim to the analysis.
+    """
+    every = plan(
+        "kkt.problem={labels: red_blue, images_per_class: 10, validation_per_class: 6, held_out_per_class: 4}",
+        "kkt.problem.subtract_mean=false",
+        "kkt.victim={network: {hidden: [60, 60], bias: hidden, init_std: [0.01, 0.1, 0.1]}, method: gradient_descent}",
+        "kkt.victim={learning_rate: 0.5, steps: 4000, batch_size: 8, snapshot_every: 1000, dtype: float32}",
+        "kkt.attack={activation: plain_relu, snapshot_every: 100, stop: {after: 200, above: 5, metric: l2}}",
+    )
+    victim, facts = made(every, "kkt_victim", "victim")
+    assert not victim["mean"].any()
+    assert [victim[f"state/layers.{layer}.bias"].shape for layer in (0, 1)] == [(60,), (60,)]
+    assert "state/layers.2.bias" not in victim
+    assert {name.split("/")[1] for name in victim if name.startswith("snapshot/")} == {"0", "1000", "2000", "3000"}
+    assert (facts["train_error"], facts["validation_accuracy"], facts["test_accuracy"]) == (0, 1, 1)
+    found, facts = made(every, "kkt_attack", "trials-00000")
+    assert facts["stopped"] == "[]"
+    assert found["snapshot/0/candidates"].shape == found["snapshot/300/candidates"].shape == (4, 24, 3, 1, 1)
+    assert np.array_equal(found["snapshot/300/candidates"], found["candidates"])
+    judged, _ = made(every, "kkt_analysis", "analysis")
+    assert np.isfinite(judged["oracle"]).all()
+    assert np.isfinite(judged["attack/max_error"]).all()
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from jobs.importing import import_shard
 from pipeline.config import load
 from pipeline.errors import UserError
+from pipeline.report.kkt import drawings
+from pipeline.report.kkt.figures import sheet
+from pipeline.report.kkt.findings import findings
 from pipeline.store import Result, read_arrays, read_attributes, write_shard
 from stages import stage_named
 from stages.execution import make_shard
@@ -78,6 +83,41 @@ def test_the_report_says_who_is_identified_and_holds_the_nulls(small):
     assert "learning" not in drawn
 
 
+def test_the_first_layers_weights_are_matched_as_published(small):
+    """By a plain loop: full-scale ncc, each weight for its nearest image only, the mean of near-ties (1.1)."""
+    found = analysis(small)
+    weights = read_arrays(small.path(stage_named("kkt_victim"), "victim"))["state/layers.0.weight"].astype(np.float64)
+    images = found["original"].reshape(8, -1).astype(np.float64)
+    centred = images - images.mean(0)
+
+    def unit(rows):
+        return (rows - rows.mean(1, keepdims=True)) / rows.std(1, ddof=1, keepdims=True)
+
+    table = ((unit(centred)[:, None] - unit(weights)[None]) ** 2).mean(2)
+    owner = table.argmin(0)
+    for place in range(8):
+        own = np.flatnonzero(owner == place)
+        if not len(own):
+            assert found["first_layer/candidate"][place] == -1
+            assert np.isnan(found["first_layer/correlation"][place])
+            continue
+        nearest = own[table[place, own].argmin()]
+        assert found["first_layer/candidate"][place] == nearest
+        voted = weights[own[table[place, own] <= 1.1 * table[place, nearest]]].mean(0)
+        expected = (voted - voted.min()) / (voted.max() - voted.min())
+        assert np.allclose(found["first_layer/rebuilt"][place].ravel(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sort_by", ["ncc", "l2", "psnr"])
+def test_pictures_are_sorted_by_the_score_asked_for(small, sort_by, monkeypatch):
+    drawn, draw = [], drawings.strips
+    monkeypatch.setattr(drawings, "strips", lambda rows: drawn.extend(rows) or draw(rows))
+    found = findings({name: small.finished(stage_named(name)) for name in ("kkt_victim", "kkt_analysis")})
+    sheet(found, 3, sort_by)
+    order = np.argsort(found.arrays[f"attack/{sort_by}"])[:: -1 if sort_by == "psnr" else 1]
+    assert drawn[2].words == [f"{found.arrays[f'attack/{sort_by}'][place]:.2f}" for place in order[-3:]]
+
+
 def test_the_same_analysis_twice_gives_the_same_numbers(small):
     first = analysis(small)
     small.path(stage_named("kkt_analysis"), "analysis").unlink()
@@ -116,6 +156,43 @@ def test_an_attack_without_multipliers_has_no_oracle(tmp_path):
     assert "oracle" not in found
     assert "picks/multiplier/score" not in found
     assert not (naive.experiment.run_directory / "report" / "kkt_losses.csv").exists()
+
+
+def test_published_files_of_a_victim_and_its_reconstructions_are_judged_as_if_made_here(tmp_path):
+    """The victim's file in its wrapper, x.pth and l.pth as the published programs save them, through `jobs import`."""
+    (tmp_path / "made").mkdir()
+    one = plan_of(SMALL, tmp_path / "made", "kkt.search.trials=1")
+    make_all(one)
+    victim = read_arrays(one.path(stage_named("kkt_victim"), "victim"))
+    state = {name[6:]: torch.as_tensor(array) for name, array in victim.items() if name.startswith("state/")}
+    torch.save({"batch": None, "epoch": 9, "state_dict": state}, tmp_path / "weights-9.pth")
+    made = read_arrays(one.path(stage_named("kkt_attack"), "trials-00000"))
+    torch.save(torch.as_tensor(made["candidates"][0]).double().requires_grad_(), tmp_path / "x.pth")
+    torch.save(torch.as_tensor(made["multipliers"][0])[:, None].requires_grad_(), tmp_path / "l.pth")
+    torch.save(torch.zeros(16, 1, 4, 4), tmp_path / "small.pth")
+
+    given = ("kkt.search.trials=1", f"kkt.victim.weights={tmp_path}/weights-9.pth", "imported=[kkt_attack]")
+    other = plan_of(SMALL, tmp_path, *given)
+    with pytest.raises(UserError, match=r"candidates: has the shape \(16, 1, 4, 4\); expected \(1, 16, 1, 28, 28\)"):
+        import_shard(other, "kkt_attack", [f"{tmp_path}/small.pth"], False)
+    import_shard(other, "kkt_attack", [f"{tmp_path}/x.pth", f"multipliers={tmp_path}/l.pth"], False)
+    for name in ("kkt_victim", "kkt_analysis", "report"):
+        for shard in stage_named(name).shards(other.experiment):
+            make_shard(other, stage_named(name), shard, "cpu", lambda *_: None)
+    found, expected = analysis(other), analysis(one)
+    unknown = {f"trials/{name}" for name in ("loss", "stationarity", "range", "multipliers")}
+    assert expected.keys() - found.keys() <= unknown
+    for name in found.keys() - unknown:
+        assert np.array_equal(found[name], expected[name], equal_nan=True), name
+    assert np.isnan(found["trials/loss"]).all()
+    page = (other.experiment.run_directory / "report" / "index.html").read_text()
+    assert "kkt_attack was not made here but imported from x.pth (sha256 " in page
+
+    import_shard(other, "kkt_attack", [f"{tmp_path}/x.pth"], True)  # the multipliers are not published everywhere
+    other.path(stage_named("kkt_analysis"), "analysis").unlink()
+    make_shard(other, stage_named("kkt_analysis"), "analysis", "cpu", lambda *_: None)
+    assert "picks/multiplier/score" not in analysis(other)
+    assert np.array_equal(analysis(other)["attack/identified"], expected["attack/identified"])
 
 
 def test_more_decoys_than_there_are_unseen_images_is_refused_before_work_starts(tmp_path):

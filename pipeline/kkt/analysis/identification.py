@@ -91,7 +91,7 @@ def deal(labels: Tensor, unlearnt_labels: Tensor, decoys: int | None, generator:
 def identify(scores: Tensor, others: Tensor) -> Identification:
     """`scores` (n,) of the training images' matches, and of those of their stand-in and k decoys (n, 1 + k).
 
-    Higher is better; of equals none is identified.
+    Higher is better; of equals none is identified. NaN, of an image that no candidate is left to, beats nobody.
     """
-    best_decoy = others[:, 1:].amax(1)
+    best_decoy = others[:, 1:].nan_to_num(-torch.inf).amax(1)
     return Identification(scores > best_decoy, others[:, 0] > best_decoy, others.shape[1] - 1)

@@ -31,10 +31,22 @@ def measured(trials: Trials, images: Tensor, how: Matching) -> dict[str, Tensor]
 
 def identified(scores: Tensor, strangers: Tensor, how: Matching, pool: Tensor, offset: Tensor) -> Identification:
     """identification.identify by the score that `how` names; `strangers` (n·(1 + k), C, H, W) are the unlearnt images
-    dealt to each training image, matched with the same pool in blocks.
+    dealt to each training image, one training image after the other, matched with the same pool.
+
+    With best buddies images compete for candidates, so each round of strangers is as many as the training images and
+    of their classes: the stand-ins of all, then the first decoys of all, … Else it makes no difference who is in a
+    block.
     """
-    blocks = [match(block, pool, how, offset).scores[how.identify_by] for block in strangers.split(BLOCK)]
-    return identify(scores, torch.cat(blocks).view(len(scores), -1))
+    count = len(scores)
+    if how.best_buddies:
+        rounds = strangers.unflatten(0, (count, -1)).unbind(1)
+        return identify(scores, torch.stack([_scored(one, pool, how, offset) for one in rounds], 1))
+    blocks = [_scored(block, pool, how, offset) for block in strangers.split(BLOCK)]
+    return identify(scores, torch.cat(blocks).view(count, -1))
+
+
+def _scored(images: Tensor, pool: Tensor, how: Matching, offset: Tensor) -> Tensor:
+    return match(images, pool, how, offset).scores[how.identify_by]
 
 
 def judged_picks(
@@ -70,13 +82,16 @@ def judged_picks(
     return found
 
 
-def oracle_losses(network: Victim, problem: Problem, trials: Trials, loss: str) -> Tensor:
+def oracle_losses(
+    network: Victim, problem: Problem, trials: Trials, loss: str, activation: str | None = None
+) -> Tensor:
     """(S, 2): the least and the greatest sharpness α of the trials, and the oracle's loss at each."""
     device = next(network.parameters()).device
     images = (problem.images - problem.mean).to(device)
     sharpness = trials.hyperparameters["relu_sharpness"].double()
     extremes = torch.stack([sharpness.min(), sharpness.max()]).unique()
-    losses = [oracle_loss(network, images, problem.labels.to(device), loss, float(alpha)) for alpha in extremes]
+    labels = problem.labels.to(device)
+    losses = [oracle_loss(network, images, labels, loss, float(alpha), activation) for alpha in extremes]
     return torch.stack([extremes, torch.tensor(losses, dtype=torch.float64)], 1)
 
 

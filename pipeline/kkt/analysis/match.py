@@ -1,7 +1,7 @@
 """From candidates to verdicts: each training image's neighbour, as pixels, with its scores. Nulls go the same way."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.errors import Failure
 from pipeline.kkt.analysis.neighbours import nearest
 from pipeline.kkt.analysis.scores import pair_scores, to_pixels
-from pipeline.kkt.analysis.settings import AnalysisSettings, Metric, Scaling
+from pipeline.kkt.analysis.settings import AnalysisSettings, FirstLayerSearch, Metric, Scaling, Vote
 from pipeline.kkt.analysis.votes import VOTERS, elect
 
 SMALL_SIDE = 4
@@ -24,7 +24,7 @@ class Matching:
     mean: Tensor
     metric: Metric
     best_buddies: bool
-    vote: str
+    vote: Vote
     near_tie: float
     scaling: Scaling
     identify_by: str
@@ -40,6 +40,17 @@ class Matching:
             settings.near_tie,
             settings.scaling or ("none" if small else "min_max"),
             settings.identify_by or ("correlation" if len(mean) == 1 else "ssim"),
+        )
+
+    def of_first_layer(self, search: FirstLayerSearch) -> "Matching":
+        """The same scores of another search: that for the baseline by the first layer's weights."""
+        small = min(self.mean.shape[-2:]) < SMALL_SIDE
+        return replace(
+            self,
+            metric=search.metric or ("l2" if small else "ncc"),
+            best_buddies=search.best_buddies,
+            vote=search.vote,
+            near_tie=search.near_tie,
         )
 
     @property

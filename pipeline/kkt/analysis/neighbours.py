@@ -1,4 +1,4 @@
-"""Which candidates each training image is nearest to (arXiv 2206.07758, appendix B): four metrics, bounded memory."""
+"""Which candidates each training image is nearest to (arXiv 2206.07758, appendix B): five metrics, bounded memory."""
 
 from dataclasses import dataclass
 
@@ -24,9 +24,13 @@ class Neighbours:
     distances: Tensor
 
 
-def half_scale(images: Tensor) -> Tensor:
-    """(n, C, H, W) → (n, C, H/2, W/2), bicubic without antialiasing, as published."""
-    return functional.interpolate(images, scale_factor=0.5, mode="bicubic", align_corners=False)
+SCALES = {"ncc_half": 0.5, "ncc_quarter": 0.25}
+"""Metrics that compare smaller images, as the published ncc2 and ncc4."""
+
+
+def scaled(images: Tensor, factor: float) -> Tensor:
+    """(n, C, H, W) → (n, C, factor·H, factor·W), bicubic without antialiasing, as published."""
+    return functional.interpolate(images, scale_factor=factor, mode="bicubic", align_corners=False)
 
 
 def normalised(images: Tensor) -> Tensor:
@@ -39,10 +43,10 @@ def normalised(images: Tensor) -> Tensor:
 
 
 def features(images: Tensor, metric: Metric) -> Tensor:
-    """(n, D): what ncc, ncc_half and l2 take mean squared differences of."""
-    if metric == "ncc_half":
-        images = half_scale(images)
-    return (normalised(images) if metric in ("ncc", "ncc_half") else images).flatten(1)
+    """(n, D): what every metric but ssim takes mean squared differences of."""
+    if metric in SCALES:
+        images = scaled(images, SCALES[metric])
+    return (images if metric == "l2" else normalised(images)).flatten(1)
 
 
 def _mean_squared_distances(images: Tensor, candidates: Tensor) -> Tensor:
@@ -54,8 +58,8 @@ def _mean_squared_distances(images: Tensor, candidates: Tensor) -> Tensor:
 def distances(images: Tensor, candidates: Tensor, metric: Metric) -> Tensor:
     """(n, b) between images (n, C, H, W) and candidates (b, C, H, W).
 
-    ncc: mean squared difference of the normalised images, 2 (1 − 1/HW)(1 − correlation) for one channel; ncc_half: the
-    same at half scale; l2: mean squared difference; ssim: (1 − SSIM) / 2.
+    ncc: mean squared difference of the normalised images, 2 (1 − 1/HW)(1 − correlation) for one channel; ncc_half
+    and ncc_quarter: the same at a half or a quarter of the size; l2: mean squared difference; ssim: (1 − SSIM) / 2.
     """
     if metric == "ssim":
         block = max(1, BLOCK_NUMBERS // (8 * candidates.numel()))

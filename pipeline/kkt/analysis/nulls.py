@@ -6,9 +6,11 @@ from torch import Tensor, nn
 from pipeline.kkt.networks import Victim
 
 
-def mean_image(candidates: Tensor) -> Tensor:
-    """(1, C, H, W) of zeros: every reconstruction is the mean of the training images."""
-    return torch.zeros_like(candidates[:1])
+def mean_image(images: Tensor, mean: Tensor) -> Tensor:
+    """(1, C, H, W): every reconstruction is the mean of the training images (n, C, H, W); zeros where `mean`, which is
+    taken off images, is that mean already.
+    """
+    return (images.mean(0) - mean)[None]
 
 
 def noise(candidates: Tensor, generator: torch.Generator) -> Tensor:

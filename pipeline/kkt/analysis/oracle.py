@@ -1,4 +1,4 @@
-"""The loss that the true data would reach: what no attack need better, and what going below does not prove."""
+"""The stationarity loss at the true data with the best multipliers: a reference, not a bound."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.kkt.activations import with_surrogate_slope
+from pipeline.kkt.activations import ACTIVATIONS, with_surrogate_slope
 from pipeline.kkt.multipliers import coefficients
 from pipeline.kkt.networks import Victim, squared_norm
 
@@ -27,11 +27,14 @@ def directions(loss: str, logits: Tensor, labels: Tensor) -> Tensor:
     return coefficients(loss, one_each, labels)(logits.expand(classes - 1, -1, -1))
 
 
-def tangent_kernel(network: Victim, images: Tensor, sharpness: float, chosen: Tensor) -> tuple[Tensor, Tensor]:
+def tangent_kernel(
+    network: Victim, images: Tensor, sharpness: float, chosen: Tensor, activation: str | None = None
+) -> tuple[Tensor, Tensor]:
     """K = J Jᵀ (Rn, Rn) and J θ (Rn,), J the gradients of the chosen combinations of logits (R, n, K) by all weights.
 
     A fully connected layer's part is (D Dᵀ)∘(A Aᵀ), of its inputs A and of the gradients D by its outputs; J itself is
-    never formed. ReLU's derivative is the attack's, σ(αz) with α = `sharpness`.
+    never formed. ReLU's derivative is the attack's, σ(αz) with α = `sharpness`. `activation` stands for the
+    network's own, if given.
     """
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -44,7 +47,7 @@ def tangent_kernel(network: Victim, images: Tensor, sharpness: float, chosen: Te
     try:
         with torch.enable_grad():
             alpha = torch.as_tensor(sharpness, dtype=images.dtype, device=images.device)
-            logits = network(images, with_surrogate_slope(network.settings.activation, alpha))
+            logits = network(images, with_surrogate_slope(activation or network.settings.activation, alpha))
     finally:
         for hook in hooks:
             hook.remove()
@@ -95,14 +98,17 @@ def least_distance(kernel: Tensor, product: Tensor, squared_norm: float, non_neg
     return squared_norm - float(target @ target) + residual**2, torch.as_tensor(found)
 
 
-def oracle_loss(network: Victim, images: Tensor, labels: Tensor, loss: str, sharpness: float) -> float:
+def oracle_loss(
+    network: Victim, images: Tensor, labels: Tensor, loss: str, sharpness: float, activation: str | None = None
+) -> float:
     """Stationarity loss at the training images (n, C, H, W), centred, with the best multipliers there are.
 
     NaN where there are more than 2,000 of them, since the active-set method takes their number to the third power.
     """
+    value = ACTIVATIONS[activation or network.settings.activation].value
     with torch.no_grad():
-        chosen = directions(loss, network(images), labels)
+        chosen = directions(loss, network(images, value), labels)
     if chosen.shape[0] * chosen.shape[1] > MOST_MULTIPLIERS:
         return float("nan")
-    kernel, product = tangent_kernel(network, images, sharpness, chosen)
+    kernel, product = tangent_kernel(network, images, sharpness, chosen, activation)
     return least_distance(kernel, product, squared_norm(network), non_negative=loss != "general")[0]

@@ -1,9 +1,10 @@
-"""How much a rebuilt image is like its training image: from centred candidates to pixels, and four scores of a pair."""
+"""How much a rebuilt image is like its training image: from centred candidates to pixels, and the scores of a pair."""
 
 import torch
 from torch import Tensor
 
 from pipeline.evaluation.image_metrics import mean_squared_error, psnr, ssim
+from pipeline.kkt.analysis.neighbours import features
 from pipeline.kkt.analysis.settings import Scaling
 
 SSIM_SIDE = 2
@@ -30,7 +31,8 @@ def correlation(images: Tensor, others: Tensor) -> Tensor:
 
 
 def pair_scores(rebuilt: Tensor, originals: Tensor) -> dict[str, Tensor]:
-    """ssim, correlation, l2 (Euclidean distance), psnr (dB, range 1) and max_error of pairs (n, C, H, W), each (n,).
+    """ssim, correlation, ncc (as neighbours.distances), l2 (Euclidean distance), psnr (dB, range 1) and max_error of
+    pairs (n, C, H, W), each (n,). Of ncc, l2 and max_error less is better.
 
     SSIM is NaN for images of a single row or column, correlation for those of a single number.
     """
@@ -39,6 +41,7 @@ def pair_scores(rebuilt: Tensor, originals: Tensor) -> dict[str, Tensor]:
     return {
         "ssim": ssim(rebuilt, originals) if structured else unknown,
         "correlation": correlation(rebuilt, originals) if rebuilt[0].numel() > 1 else unknown,
+        "ncc": (features(rebuilt, "ncc") - features(originals, "ncc")).square().mean(1),
         "l2": (mean_squared_error(rebuilt, originals) * rebuilt[0].numel()).sqrt(),
         "psnr": psnr(rebuilt, originals),
         "max_error": (rebuilt - originals).abs().flatten(1).amax(1),

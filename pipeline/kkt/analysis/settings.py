@@ -6,9 +6,10 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pipeline.settings import Settings
 
-Metric = Literal["ncc", "ncc_half", "l2", "ssim"]
+Metric = Literal["ncc", "ncc_half", "ncc_quarter", "l2", "ssim"]
 Scaling = Literal["min_max", "none"]
 Vote = Literal["min", "mean", "median", "mode"]
+Order = Literal["ssim", "correlation", "ncc", "l2", "psnr"]
 
 
 class TrialSelection(Settings):
@@ -29,10 +30,23 @@ class TrialSelection(Settings):
         return self
 
 
+class FirstLayerSearch(Settings):
+    """How the baseline's candidates, the weights of the first layer, are matched: by default as published.
+
+    `metric`: null = ncc, l2 for images of less than four pixels a side.
+    """
+
+    metric: Metric | None = None
+    best_buddies: bool = True
+    vote: Vote = "mean"
+    near_tie: float = Field(default=1.1, ge=1, description="distance of a near-tie, in units of the nearest's")
+
+
 class AnalysisSettings(Settings):
     """Matching of training images with candidates, and what the outcome is held against.
 
-    `metric`: of the neighbour search; null = ncc_half as published, l2 for images of less than four pixels a side.
+    `metric`: of the neighbour search; null = ncc_half, as the published notebook for CIFAR-10 (that for MNIST takes
+    ncc), and l2 for images of less than four pixels a side.
     `scaling`: of x + mean before it is scored; null = min_max as published, none for those small images.
     `identify_by`: the score that tells a training image from its decoys; null = ssim, and correlation for grey images,
     whose plain background min-max scaling does not bring back.
@@ -51,4 +65,6 @@ class AnalysisSettings(Settings):
     decoys: PositiveInt | None = Field(
         default=None, description="unlearnt images each training image is told from; none = as many as there are, to 49"
     )
+    first_layer: FirstLayerSearch = FirstLayerSearch()
     sheet: PositiveInt = Field(default=12, description="images in a row of a picture")
+    sort_by: Order | None = Field(default=None, description="the score that pictures are sorted by; none = identify_by")

@@ -45,10 +45,13 @@ class Trials:
 def merged(shards: Shards, device: torch.device) -> Trials:
     """All trials of the attack's shards; raises Failure when none came to the end, or one is not finite."""
     labels = shards.read(shards.names[0], "labels")["labels"]
-    names = [name for name in shards.read(shards.names[0]) if name != "labels" and not name.startswith("history/")]
+    apart = ("history/", "snapshot/")
+    names = [name for name in shards.read(shards.names[0]) if name != "labels" and not name.startswith(apart)]
     arrays = {name: torch.as_tensor(values) for name, values in shards.concatenated(*names).items()}
     if not len(arrays["trials"]):
-        raise Failure("kkt_attack: no trial came to the end, all diverged; lower the learning rates of kkt.attack")
+        raise Failure(
+            "kkt_attack: no trial came to the end, all diverged or were stopped; lower the learning rates of kkt.attack"
+        )
     sound = torch.isfinite(arrays["candidates"]).flatten(1).all(1)
     if not sound.all():
         raise Failure(

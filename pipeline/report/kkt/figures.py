@@ -7,17 +7,21 @@ import numpy as np
 from pipeline.kkt.analysis.judgement import PLANE_MARGIN
 from pipeline.report.kkt import drawings
 from pipeline.report.kkt.drawings import Strip
-from pipeline.report.kkt.findings import TITLES, Findings, oracle
+from pipeline.report.kkt.findings import DISTANCES, TITLES, Findings, oracle
 from pipeline.report.kkt.tables import rankings
 from pipeline.report.page import Figure
 from pipeline.store import Shards
 
 
-def sheet(found: Findings, shown: int) -> Figure:
-    """Best, median, worst and a random choice of training images over what was rebuilt of them."""
+def sheet(found: Findings, shown: int, sort_by: str | None) -> Figure:
+    """Best, median, worst and a random choice of training images over what was rebuilt of them, by that score (none =
+    what images are identified by).
+    """
     originals, rebuilt = found.arrays["original"], found.arrays["attack/rebuilt"]
-    score = found.arrays[f"attack/{found.score}"]
-    order = [place for place in np.argsort(-score, kind="stable") if not np.isnan(score[place])]
+    sort_by = sort_by or found.score
+    score = found.arrays[f"attack/{sort_by}"]
+    worse = score if sort_by in DISTANCES else -score
+    order = [place for place in np.argsort(worse, kind="stable") if not np.isnan(score[place])]
     once = np.unique(found.arrays["attack/candidate"][order], return_index=True)[1]
     count, middle = min(shown, len(order)), max(0, (len(order) - shown) // 2)
     choices = {
@@ -30,7 +34,7 @@ def sheet(found: Findings, shown: int) -> Figure:
         Strip(title, originals[chosen], rebuilt[chosen], [f"{score[place]:.2f}" for place in chosen])
         for title, chosen in choices.items()
     ]
-    caption = f"Training images over their reconstructions, with {TITLES[found.score]}."
+    caption = f"Training images over their reconstructions, with {TITLES[sort_by]}."
     return Figure.of(drawings.strips(rows), caption, "kkt_sheet")
 
 
@@ -69,7 +73,7 @@ def curves(found: Findings, attack: Shards) -> Figure:
 
 def plane(found: Findings, attack: Shards) -> Figure:
     points = found.arrays["original"][:, :, 0, 0]
-    pool = attack.concatenated("candidates")["candidates"].reshape(-1, 2) + points.mean(0)
+    pool = attack.concatenated("candidates")["candidates"].reshape(-1, 2) + found.arrays["mean"][:, 0, 0]
     picture = drawings.plane(found.arrays["plane"], PLANE_MARGIN, points, found.arrays["labels"], pool)
     caption = "The victim's two classes, the points it learnt, and the candidates of all trials."
     return Figure.of(picture, caption, "kkt_plane")

@@ -18,7 +18,15 @@ SOURCES = {
 }
 NULLS = ("held_out", "noise", "mean_image")
 COUNTED = {"ssim": (0.4,), "correlation": (0.8, 0.9, 0.98)}
-TITLES = {"ssim": "SSIM", "correlation": "correlation", "psnr": "PSNR in dB"}
+TITLES = {
+    "ssim": "SSIM",
+    "correlation": "correlation",
+    "ncc": "NCC distance",
+    "l2": "Euclidean distance",
+    "psnr": "PSNR in dB",
+}
+DISTANCES = ("ncc", "l2")
+"""Scores of which less is better."""
 COLOUR_HIT = 0.1
 """Largest error of a channel at which a single pixel counts as recovered."""
 

@@ -61,8 +61,9 @@ def loss_table(found: Findings) -> Table:
     rows += [
         [f"true data, best multipliers, α = {sharpness:g}", f"{loss:.3f}"] for sharpness, loss in oracle(found).items()
     ]
-    rows.append([f"{last}, least", f"{losses.min():.3f}"])
-    rows.append([f"{last}, greatest", f"{losses.max():.3f}"])
+    if not np.isnan(losses).all():  # which those of imported candidates are
+        rows.append([f"{last}, least", f"{np.nanmin(losses):.3f}"])
+        rows.append([f"{last}, greatest", f"{np.nanmax(losses):.3f}"])
     return Table(["stationarity loss at", "value"], rows, "kkt_losses")
 
 
@@ -106,7 +107,7 @@ def rankings(found: Findings) -> list[str]:
 
 def scores_table(found: Findings) -> Table:
     """Every training image: its candidate, scores, whether it is identified, and what test images score for it."""
-    names = ("candidate", "distance", "ssim", "correlation", "l2", "psnr", "max_error")
+    names = ("candidate", "distance", "ssim", "correlation", "ncc", "l2", "psnr", "max_error")
     columns = {name: found.arrays[f"attack/{name}"] for name in names}
     columns = {"label": found.arrays["labels"], **columns, "test_ssim": found.arrays["held_out/ssim"]}
     if "attack/identified" in found.arrays:

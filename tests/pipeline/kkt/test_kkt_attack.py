@@ -6,6 +6,7 @@ import torch
 
 from pipeline.checkpoint import Checkpoint
 from pipeline.errors import UserError
+from pipeline.kkt.analysis.stopping import best_distances
 from pipeline.kkt.attack import first_stack, run_attack
 from pipeline.kkt.multipliers import candidate_labels, coefficients, penalty
 from pipeline.kkt.objectives import add_range_penalty, naive_objective, stationarity_objective
@@ -40,7 +41,7 @@ def test_the_cosine_goes_from_one_to_zero():
     assert [cosine(done, 10) for done in (0, 5, 10)] == pytest.approx([1, 0.5, 0])
 
 
-def attack(network, tmp_path, trials, kind="binary", search=None, period=3600.0, **settings):
+def attack(network, tmp_path, trials, kind="binary", search=None, period=3600.0, distance=None, **settings):
     """Trials of an attack on `network`, as the stage runs them."""
     chosen = AttackSettings(**{"candidates": 8, "iterations": 40, "dtype": "float64"} | settings)
     search = search or SearchSettings(trials=9, ranges={name: Range(**one) for name, one in RANGES.items()})
@@ -51,7 +52,8 @@ def attack(network, tmp_path, trials, kind="binary", search=None, period=3600.0,
     else:
         objective = stationarity_objective(network, labels, kind, "closed_form")
     checkpoint = Checkpoint(tmp_path / "c", "f", period)
-    return run_attack(stack, objective, chosen, search.halve_at, checkpoint=checkpoint, progress=lambda *_: None)
+    terms = {"distance": distance, "checkpoint": checkpoint, "progress": lambda *_: None}
+    return run_attack(stack, objective, chosen, search.halve_at, **terms)
 
 
 @pytest.mark.parametrize("kind", ["binary", "general", "naive"])
@@ -121,6 +123,53 @@ def test_killed_and_resumed_to_the_same_bits(victim, tmp_path, killed_at, optimi
     assert torch.equal(resumed.stack.multipliers, whole.stack.multipliers)
     for name, values in whole.history.items():
         assert torch.equal(resumed.history[name].nan_to_num(), values.nan_to_num())
+
+
+def test_snapshots_are_the_candidates_of_shorter_runs(victim, tmp_path, killed_at):
+    network, terms = victim((7, 5)), {"snapshot_every": 15, "schedule": "constant"}
+    with killed_at("done", 23):
+        attack(network, tmp_path, [0, 1], period=0.0, **terms)
+    found = attack(network, tmp_path, [0, 1], **terms)
+    assert list(found.snapshots) == [0, 15, 30]
+    shorter = attack(network, tmp_path / "shorter", [0, 1], iterations=30, schedule="constant")
+    assert found.snapshots[30]["trials"].tolist() == [0, 1]
+    assert torch.equal(found.snapshots[30]["candidates"], shorter.stack.candidates)
+    assert torch.equal(found.snapshots[30]["multipliers"], shorter.stack.multipliers)
+
+
+def test_trials_far_from_the_training_images_are_stopped_once_they_had_their_time(victim, tmp_path):
+    asked = []
+
+    def distance(candidates):
+        asked.append(len(candidates))
+        return torch.tensor({3: [5.0, 3301.0, 7.0], 2: [5.0, 7.0]}[len(candidates)])
+
+    found = attack(victim((7, 5)), tmp_path, [3, 4, 5], stop={"after": 17}, distance=distance)
+    assert found.stopped == [4]
+    assert found.stack.trials.tolist() == [3, 5]
+    assert asked == [3] + [2] * 22  # at 17, and at 18 … 39
+    assert not found.diverged.any()
+
+
+def test_the_distance_that_stops_is_the_published_one():
+    """By plain loops: nearest image of each candidate, each image once, mean of the ten least, summed over pixels."""
+    generator = torch.Generator().manual_seed(0)
+    candidates = torch.randn(2, 60, 3, 4, 5, generator=generator, dtype=torch.float64)
+    images = torch.randn(25, 3, 4, 5, generator=generator, dtype=torch.float64)
+
+    def unit(image):
+        flat = image.numpy().reshape(3, -1)
+        return (flat - flat.mean(1, keepdims=True)) / flat.std(1, ddof=1, keepdims=True)
+
+    for metric in ("l2", "ncc"):
+        seen = unit if metric == "ncc" else lambda image: image.numpy().reshape(3, -1)
+        for own, found in zip(candidates, best_distances(candidates, images, metric), strict=True):
+            best = {}
+            for one in own:
+                apart = [((seen(one) - seen(image)) ** 2).sum() for image in images]
+                nearest = int(np.argmin(apart))
+                best[nearest] = min(best.get(nearest, np.inf), apart[nearest])
+            assert float(found) == pytest.approx(np.mean(sorted(best.values())[:10]), rel=1e-9)
 
 
 def test_pixels_outside_the_range_cost_their_squared_excess():

@@ -6,8 +6,9 @@ from torch.nn import functional
 
 from pipeline.kkt import products, stationarity
 from pipeline.kkt.multipliers import candidate_labels, coefficients
+from pipeline.kkt.networks import Victim, initialise
 from pipeline.kkt.objectives import stationarity_objective
-from pipeline.kkt.settings import Convolution
+from pipeline.kkt.settings import Convolution, NetworkSettings
 from pipeline.kkt.stationarity import METHODS, by_autograd, by_closed_form
 
 SHAPE = (2, 3, 4)
@@ -145,6 +146,51 @@ def test_other_activations_have_closed_forms_too(victim, activation):
         expected = distance.detach(), *torch.autograd.grad(distance, (x, one))
     for ours, theirs in zip(found, expected, strict=True):
         assert relative(ours.flatten(), theirs.flatten()) <= 1e-10
+
+
+def by_double_backward(network, forward, x, one, labels):
+    """Distance and gradients of one trial from autograd of `forward`, a plain function of images."""
+    x, one = x.clone().requires_grad_(), one.clone().requires_grad_()
+    total = (one * (2 * labels - 1) * forward(x)[:, 0]).sum() / len(labels)
+    explained = torch.autograd.grad(total, list(network.parameters()), create_graph=True)
+    distance = sum(
+        (weight.detach() - part).square().sum() for weight, part in zip(network.parameters(), explained, strict=True)
+    )
+    return distance.detach(), *torch.autograd.grad(distance, (x, one))
+
+
+@pytest.mark.parametrize("gram", [True, False])
+def test_biases_of_hidden_layers_are_part_of_the_condition(monkeypatch, gram):
+    monkeypatch.setattr(stationarity, "gram_is_shorter", lambda *_: gram)
+    network = Victim(NetworkSettings(hidden=(7, 6, 5), activation="tanh", bias="hidden", init_std=0.4), SHAPE, 1)
+    initialise(network.double(), torch.Generator().manual_seed(0))
+    assert [layer.bias is not None for layer in network.layers] == [True, True, True, False]
+    labels, (candidates, multipliers) = candidate_labels(6, 2), drawn("binary", 1, 6, 1)
+    expected = by_double_backward(network, network, candidates[0], multipliers[0], labels)
+    for method in METHODS:
+        arguments = network, candidates, multipliers, labels, "binary", torch.ones(1).double()
+        for ours, theirs in zip(distance_and_gradients(method, *arguments), expected, strict=True):
+            assert relative(ours.flatten(), theirs.flatten()) <= 1e-10
+
+
+@pytest.mark.parametrize(("name", "function"), [("plain_relu", torch.relu), ("tanh", torch.tanh)])
+def test_an_attack_may_take_another_activation_than_the_victims(victim, name, function):
+    network, labels = victim((7, 5), 1, "leaky_relu"), candidate_labels(6, 2)
+    candidates, multipliers = drawn("binary", 1, 6, 1)
+    candidates = candidates.clamp(-1, 1)  # where no pixel is penalised
+
+    def forward(x):
+        first, second, last = network.layers
+        return last(function(second(function(first(x.flatten(1))))))
+
+    expected = by_double_backward(network, forward, candidates[0], multipliers[0], labels)
+    for method in METHODS:
+        objective = stationarity_objective(network, labels, "binary", method, name)
+        given = {"relu_sharpness": torch.full((1,), 8.0).double(), "minimum_multiplier": torch.zeros(1).double()}
+        found = objective(candidates, multipliers, given)
+        assert float(found.terms["stationarity"]) == pytest.approx(float(expected[0]), rel=1e-12)
+        assert relative(found.candidates_gradient[0], expected[1]) <= 1e-10
+        assert relative(found.multipliers_gradient[0], expected[2]) <= 1e-10
 
 
 def test_without_multipliers_nothing_is_explained(victim):

@@ -22,13 +22,19 @@ def data():
     return torch.randn(8, 1, 3, 4, generator=generator, dtype=torch.float64) / 3, torch.arange(8) % 2
 
 
+def backwards(epoch):
+    """An order of eight images that differs from epoch to epoch."""
+    return torch.arange(8).flip(0).roll(epoch)
+
+
 def trained(data, tmp_path, loss="logistic", period=3600.0, **settings):
     """A small network trained as `settings` say, and its history."""
     chosen = VictimSettings(network=NetworkSettings(**SMALL["network"]), **settings)
     network = Victim(chosen.network, (1, 3, 4), 1).double()
     initialise(network, torch.Generator().manual_seed(0))
     checkpoint = Checkpoint(tmp_path / "c", "f", period)
-    history = train_victim(network, *data, chosen, loss, checkpoint=checkpoint, progress=lambda *_: None)
+    terms = {"order": backwards, "checkpoint": checkpoint, "progress": lambda *_: None}
+    history = train_victim(network, *data, chosen, loss, **terms)
     return network, history
 
 
@@ -47,6 +53,21 @@ def test_only_the_first_layer_is_small_and_has_a_bias():
     assert last.bias is None
     assert second.weight.square().sum().item() == pytest.approx(1000 / 3, rel=0.01)
     assert second.weight.abs().max().item() == pytest.approx(1000**-0.5, rel=1e-3)
+
+
+def test_every_layer_can_have_its_own_deviation_and_hidden_ones_a_bias():
+    """As the published programs draw them: a list scales every layer's weights, and the first layer's bias alone."""
+    network = Victim(NetworkSettings(hidden=(400, 300), bias="hidden", init_std=[1e-4, 0.02, None]), (1, 20, 20), 1)
+    initialise(network, torch.Generator().manual_seed(0))
+    first, second, last = network.layers
+    assert first.weight.std().item() == pytest.approx(1e-4, rel=0.01)
+    assert first.bias.std().item() == pytest.approx(1e-4, rel=0.1)
+    assert second.weight.std().item() == pytest.approx(0.02, rel=0.01)
+    assert second.bias.abs().max().item() == pytest.approx(400**-0.5, rel=0.02)
+    assert last.weight.std().item() == pytest.approx((300 * 3) ** -0.5, rel=0.1)
+    assert last.bias is None
+    with pytest.raises(ValueError, match=r"init_std lists 2 numbers; this network has 3 layers"):
+        NetworkSettings(init_std=[1e-4, 1e-4])
 
 
 def test_networks_are_homogeneous(victim):
@@ -101,6 +122,35 @@ def test_gradient_descent_is_pytorchs(data, tmp_path):
     assert torch.allclose(state(network), state(other), rtol=0, atol=1e-12)
 
 
+def test_mini_batches_are_pytorchs(data, tmp_path):
+    """Two epochs of batches of 3, 3 and 2 images, against torch.optim.SGD; history is of all eight."""
+    network, history = trained(data, tmp_path, method="gradient_descent", learning_rate=0.3, steps=6, batch_size=3)
+    other = Victim(network.settings, (1, 3, 4), 1).double()
+    initialise(other, torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(other.parameters(), 0.3)
+
+    def loss(places):
+        return functional.binary_cross_entropy_with_logits(other(data[0][places])[:, 0], data[1][places].double())
+
+    expected = [loss(slice(None)).log().item()]
+    for epoch in range(2):
+        for places in backwards(epoch).split(3):
+            optimizer.zero_grad()
+            loss(places).backward()
+            optimizer.step()
+            expected.append(loss(slice(None)).log().item())
+    assert torch.allclose(state(network), state(other), rtol=0, atol=1e-12)
+    assert history.log_loss == pytest.approx(expected, abs=1e-12)
+
+
+def test_snapshots_are_the_network_on_its_way(data, tmp_path):
+    plain = {"method": "gradient_descent", "learning_rate": 0.3}
+    _, history = trained(data, tmp_path / "a", steps=50, snapshot_every=20, **plain)
+    assert list(history.snapshots) == [0, 20, 40]
+    shorter, _ = trained(data, tmp_path / "b", steps=40, **plain)
+    assert all(torch.equal(history.snapshots[40][name], one) for name, one in shorter.state_dict().items())
+
+
 def test_the_flow_passes_where_plain_descent_passes(data, tmp_path):
     """At flow time 200 both have the same loss and weights: after 20,000 steps of plain descent, 687 of the flow."""
     flow, quick = trained(data, tmp_path, flow_time=200.0)
@@ -121,8 +171,12 @@ def test_training_ends_at_the_loss_asked_for(data, tmp_path):
 
 @pytest.mark.parametrize(
     "method",
-    [{}, {"method": "gradient_descent", "learning_rate": 0.3, "momentum": 0.9}],
-    ids=["flow", "gradient_descent"],
+    [
+        {},
+        {"method": "gradient_descent", "learning_rate": 0.3, "momentum": 0.9},
+        {"method": "gradient_descent", "learning_rate": 0.3, "batch_size": 3},
+    ],
+    ids=["flow", "gradient_descent", "mini-batches"],
 )
 def test_killed_and_resumed_to_the_same_bits(data, tmp_path, killed_at, method):
     whole, history = trained(data, tmp_path / "whole", steps=50, **method)

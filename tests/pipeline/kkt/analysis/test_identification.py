@@ -6,6 +6,9 @@ from scipy.stats import beta, binom
 
 from pipeline.errors import UserError
 from pipeline.kkt.analysis.identification import Identification, Rate, deal, identify
+from pipeline.kkt.analysis.judgement import identified
+from pipeline.kkt.analysis.match import Matching, match
+from pipeline.kkt.analysis.settings import AnalysisSettings
 
 
 def labels_of(*counts: int) -> torch.Tensor:
@@ -33,6 +36,30 @@ def test_only_who_beats_every_decoy_is_identified():
     assert found.identified.tolist() == [True, False, False]
     assert found.stand_in_identified.tolist() == [True, False, False]
     assert found.decoys == 2
+
+
+def test_an_image_without_a_candidate_beats_nobody_and_voids_nothing():
+    none = torch.nan
+    others = torch.tensor([[1.0, none, 2], [none, 1, 2], [3.0, none, none], [none, none, none]])
+    found = identify(torch.tensor([3.0, none, 2.0, none]), others)
+    assert found.identified.tolist() == [True, False, True, False]
+    assert found.stand_in_identified.tolist() == [False, False, True, False]
+
+
+def test_best_buddies_leave_training_images_and_decoys_the_same_chance():
+    """Candidates that have nothing to do with the victim: each of 1 + k is as often the best, and some have none.
+
+    Were decoys to compete all together, 40 images would share the candidates that 10 training images share.
+    """
+    how = Matching.of(AnalysisSettings(best_buddies=True, metric="l2"), torch.zeros(3, 4, 4))
+    hits, images, decoys = 0, 10, 3
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        own, strangers, pool = (torch.rand(n, 3, 4, 4, generator=generator) for n in (images, images * 4, 30))
+        scores = match(own, pool, how).scores[how.identify_by]
+        hits += int(identified(scores, strangers, how, pool, torch.zeros(3, 4, 4)).identified.sum())
+    low, high = binom.ppf([0.0005, 0.9995], 60 * images, 1 / (decoys + 1))
+    assert low <= hits <= high
 
 
 def test_decoys_are_of_the_class_and_nobody_is_dealt_twice():

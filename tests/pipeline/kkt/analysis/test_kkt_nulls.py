@@ -25,7 +25,7 @@ def test_mean_and_held_out_images_score_hits_that_no_attack_made(real_data, name
     problem = load_problem(ProblemSettings(labels=labels, images_per_class=250), data, real_data, 0)
     images, mean = problem.images.float(), problem.mean.float()
     how = Matching.of(AnalysisSettings(), mean)
-    assert (match(images, nulls.mean_image(images), how).scores["ssim"] > 0.4).sum() == by_mean
+    assert (match(images, nulls.mean_image(images, how.mean), how).scores["ssim"] > 0.4).sum() == by_mean
     scores = match(images, problem.held_out_images[:2000].float() - mean, how).scores
     assert (scores["ssim"] > 0.4).sum() == by_held_out
     assert not (scores["correlation"] > strict).any()

@@ -6,9 +6,9 @@ import torch
 
 from pipeline.evaluation.image_metrics import ssim
 from pipeline.kkt.analysis import neighbours
-from pipeline.kkt.analysis.neighbours import distances, half_scale, nearest
+from pipeline.kkt.analysis.neighbours import distances, nearest, scaled
 
-METRICS = ("ncc", "ncc_half", "l2", "ssim")
+METRICS = ("ncc", "ncc_half", "ncc_quarter", "l2", "ssim")
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def plain(image: torch.Tensor, other: torch.Tensor, metric: str) -> float:
     """The distance of one pair, channel by channel."""
     if metric == "ssim":
         return (1 - float(ssim(image, other))) / 2
-    if metric == "ncc_half":
-        image, other = half_scale(image[None])[0], half_scale(other[None])[0]
+    if factor := {"ncc_half": 0.5, "ncc_quarter": 0.25}.get(metric):
+        image, other = scaled(image[None], factor)[0], scaled(other[None], factor)[0]
     differences = []
     for a, b in zip(image.numpy(), other.numpy(), strict=True):
         if metric != "l2":
