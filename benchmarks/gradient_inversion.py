@@ -42,6 +42,7 @@ from pipeline.gradient_inversion.attack import attack
 from pipeline.gradient_inversion.layers import Chain, Convolution, read_network
 from pipeline.gradient_inversion.networks import build
 from pipeline.gradient_inversion.peers import DLG
+from pipeline.gradient_inversion.settings import LbfgsSettings
 from pipeline.gradient_inversion.step import Gradient, gradients_of_steps
 from pipeline.randomness import torch_generator
 
@@ -58,7 +59,9 @@ def main() -> None:
     for case in CASES:
         _against_plain(case)
     network, gradient, images = _example(*DLG_CASE, 1)
-    dlg = _measure(lambda g: DLG().run(network, g, torch_generator("dlg")).estimate[0], [gradient], images)
+    dlg = _measure(
+        lambda g: DLG(LbfgsSettings()).run(network, g, torch_generator("dlg")).estimate[0], [gradient], images
+    )
     ours = _measure(lambda g: attack(network, g).estimate[0], [gradient], images)
     _print(DLG_CASE, "DLG", *dlg, dlg[0])
     _print(DLG_CASE, "ours, alone", *ours, dlg[0])

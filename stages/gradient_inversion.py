@@ -1,5 +1,6 @@
 """Invert gradients of single training steps: one shard is an attack on a block of images."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import perceptual
@@ -16,26 +17,26 @@ TRAINING_IMAGES = 5000
 """What a network that is not attacked fresh is trained on: the first of the data."""
 
 
-def blocks(experiment: Experiment) -> dict[str, tuple[str, range]]:
-    """Shard → (attack, images)."""
+def blocks(experiment: Experiment) -> dict[str, tuple[str, Sequence[int]]]:
+    """Shard → (attack, indices of its images); named after the first of them."""
     asked = experiment.gradient_inversion
     if not asked:
         return {}
-    starts = range(0, asked.images, asked.images_per_shard)
-    return {
-        f"{attack}-{start:05d}": (attack, range(start, min(start + asked.images_per_shard, asked.images)))
-        for attack in asked.attacks
-        for start in starts
-    }
+    places = range(0, len(asked.chosen), asked.images_per_shard)
+    parts = [asked.chosen[place : place + asked.images_per_shard] for place in places]
+    return {f"{attack}-{part[0]:05d}": (attack, part) for attack in asked.attacks for part in parts}
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
     attack, images = blocks(experiment)[shard]
-    described = experiment.gradient_inversion.model_dump(mode="json", exclude={"attacks", "images", "images_per_shard"})
+    asked = experiment.gradient_inversion
+    described = asked.model_dump(mode="json", exclude={"attacks", "peers", "images", "images_per_shard"})
+    own = {"peer": getattr(asked.peers, attack).model_dump(mode="json")} if hasattr(asked.peers, attack) else {}
     return {
         **described,
+        **own,
         "attack": attack,
-        "images": [images.start, images.stop],
+        "images": [images.start, images.stop] if isinstance(images, range) else {"indices": list(images)},
         "data": experiment.data.identity(),
         "seed": experiment.seed,
         **perceptual.identity(experiment.evaluation, "evaluation"),
@@ -51,8 +52,10 @@ def check(experiment: Experiment) -> None:
     lpips(experiment.evaluation, experiment.data.image_size, torch.device("cpu"))
 
     source = load(experiment.data, "train", experiment.paths.data_root)
-    if len(source) < (images := experiment.gradient_inversion.images):
-        raise UserError(f"gradient_inversion.images is {images}, but {experiment.data.name} has {len(source)}")
+    if (last := max(experiment.gradient_inversion.chosen)) >= len(source):
+        raise UserError(
+            f"gradient_inversion.images: there is no image {last}; {experiment.data.name} has 0 … {len(source) - 1}"
+        )
     attacked_network(experiment, source)
 
 
@@ -77,7 +80,7 @@ def attacked_network(experiment: Experiment, source: "ImageSource"):
     return read_network(network, shape)
 
 
-def pixels(experiment: Experiment, source: "ImageSource", chosen: range):
+def pixels(experiment: Experiment, source: "ImageSource", chosen: Sequence[int]):
     """Images (n, C, S, S) in [0, 1], float64."""
     from pipeline.data.images import target_images
 
@@ -85,9 +88,10 @@ def pixels(experiment: Experiment, source: "ImageSource", chosen: range):
 
 
 def run(work: Work) -> Result:
-    """original, estimate (n, C, S, S) float32; mse, psnr, ssim, residual, tolerance (n,); success (n,) bool; lpips
-    (n,), NaN where its weights are not at hand.
+    """image (n,), the index of each; original, estimate (n, C, S, S) float32; mse, psnr, ssim, residual, tolerance
+    (n,); success (n,) bool; lpips (n,), NaN where its weights are not at hand.
     """
+    import numpy as np
     import torch
 
     from pipeline.data.sources import load
@@ -100,16 +104,16 @@ def run(work: Work) -> Result:
     source = load(experiment.data, "train", experiment.paths.data_root)
     network = attacked_network(experiment, source)
     images = pixels(experiment, source, chosen).unflatten(0, (-1, asked.batch_size))
-    labels = torch.as_tensor(source.labels[chosen.start : chosen.stop]).view(images.shape[:2])
+    labels = torch.as_tensor(source.labels[list(chosen)]).view(images.shape[:2])
     # attacks that are compared see the same noise, so it is drawn for the images and not for the attack
-    noise = torch_generator(experiment.seed, "gradient_inversion", "noise", chosen.start)
+    noise = torch_generator(experiment.seed, "gradient_inversion", "noise", chosen[0])
     exposed = expose(network, images, labels, asked.gradient, noise)
     own = torch_generator(experiment.seed, "gradient_inversion", work.shard)
     inversion = invert(network, exposed, attack, asked, own)
     refusals = sorted({refusal for refusal in inversion.refusals if refusal})
     facts = {"attack": attack, "seconds": inversion.seconds, "gradients": len(images), "refusals": refusals}
     metric, facts["lpips"] = lpips(experiment.evaluation, experiment.data.image_size, torch.device("cpu"))
-    return Result(score(exposed, inversion, metric), facts)
+    return Result({"image": np.array(chosen), **score(exposed, inversion, metric)}, facts)
 
 
 def prediction(experiment: Experiment) -> str:
@@ -130,7 +134,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=4.0, seconds_per_shard=30.0),
     run=run,
     check=check,
-    version=2,
+    version=3,
 )
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def described(experiment: Experiment, inputs: dict[str, Shards]) -> str:
             parts += accuracies(inputs["min_mse"])
     if inversion := experiment.gradient_inversion:
         parts += [
-            f"{inversion.images} images in batches of {inversion.batch_size}",
+            f"{len(inversion.chosen)} images in batches of {inversion.batch_size}",
             f"network {inversion.network.name}",
         ]
     if kkt := experiment.kkt:

@@ -17,7 +17,8 @@ def certify(
     The backward pass: the logit derivatives δ that the last layer's gradient tells, sent back through the network at
     the images, against every parameter's gradient (each counts with at least √precision of the whole norm).
     The loss: its derivatives at the images' logits against δ. Where the softmax is nearly sure, the victim itself knew
-    1 − p_y only to rounding, and 0 in place of 10⁻⁷⁰ there is no difference; up to scale where gradients are clipped.
+    1 − p_y only to rounding, and 0 in place of 10⁻⁷⁰ there is no difference; of clipped gradients each image's own
+    scale is not looked at.
     """
     residuals = torch.full((len(images),), torch.inf, dtype=torch.float64)
     found = torch.zeros(images.shape[:2], dtype=torch.long) if labels is None else labels
@@ -45,7 +46,7 @@ def _loss_residual(logits: Tensor, delta: Tensor, labels: Tensor, exposure: Expo
     logits = logits.requires_grad_()
     expected = torch.autograd.grad(training_loss(logits, labels), logits)[0]
     if exposure.clip_norm is not None:
-        expected = expected * (delta.norm() / expected.norm())
+        expected = expected * (delta.norm(dim=1, keepdim=True) / expected.norm(dim=1, keepdim=True))
     difference = (expected - delta).abs()
     own = labels[:, None] if delta.shape[1] > 1 else torch.zeros_like(labels)[:, None]
     allowed = difference.gather(1, own) - 4 * torch.finfo(exposure.dtype).eps

@@ -12,6 +12,7 @@ from pipeline.gradient_inversion.certificate import certify
 from pipeline.gradient_inversion.convolution_input import stacked_input
 from pipeline.gradient_inversion.labels import infer_labels
 from pipeline.gradient_inversion.layers import Chain
+from pipeline.gradient_inversion.settings import InvertingGradientsSettings, LbfgsSettings, Peers
 from pipeline.gradient_inversion.step import Exposure, Gradient, count, gradient_of_step
 
 
@@ -46,15 +47,15 @@ class _Optimisation:
 class DLG(_Optimisation):
     """Deep Leakage from Gradients (Zhu, Liu, Han; 2019; arXiv 1906.08935).
 
-    L-BFGS with rate 1 on a dummy image and a dummy soft label, both from N(0, 1), for ‖∇' − ∇‖².
+    L-BFGS on a dummy image and a dummy soft label, both from N(0, 1), for ‖∇' − ∇‖².
     """
 
-    iterations: int = 300
+    settings: LbfgsSettings
 
     def reconstruct(self, network: Chain, given: list[Tensor], label: Tensor, generator: torch.Generator) -> Tensor:
         image = _dummy(network.image_shape, generator)
         target = _dummy((len(network.head[-1].weight),), generator)
-        return _lbfgs(network, given, image, lambda: target.softmax(-1), [image, target], self.iterations)
+        return _lbfgs(network, given, image, lambda: target.softmax(-1), [image, target], self.settings)
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class IDLG(_Optimisation):
     As DLG, with the label read off the gradient's sign, so that the image alone is optimised.
     """
 
-    iterations: int = 300
+    settings: LbfgsSettings
 
     def reconstruct(self, network: Chain, given: list[Tensor], label: Tensor, generator: torch.Generator) -> Tensor:
         image = _dummy(network.image_shape, generator)
-        return _lbfgs(network, given, image, lambda: label, [image], self.iterations)
+        return _lbfgs(network, given, image, lambda: label, [image], self.settings)
 
 
 @dataclass(frozen=True)
@@ -79,19 +80,17 @@ class InvertingGradients(_Optimisation):
     7/8 of the way, pixels kept in `pixel_range`.
     """
 
-    iterations: int = 4800
-    rate: float = 0.1
-    total_variation: float = 1e-2
+    settings: InvertingGradientsSettings
     pixel_range: tuple[float, float] = (0.0, 1.0)
 
     def reconstruct(self, network: Chain, given: list[Tensor], label: Tensor, generator: torch.Generator) -> Tensor:
         image = _dummy(network.image_shape, generator)
-        optimizer = torch.optim.Adam([image], lr=self.rate)
-        milestones = [self.iterations * eighths // 8 for eighths in (3, 5, 7)]
+        optimizer = torch.optim.Adam([image], lr=self.settings.rate)
+        milestones = [self.settings.iterations * eighths // 8 for eighths in (3, 5, 7)]
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
-        for _ in range(self.iterations):
+        for _ in range(self.settings.iterations):
             own = gradient_of_step(network.module, image, label, create_graph=True)
-            loss = _cosine_distance(own, given) + self.total_variation * _total_variation(image)
+            loss = _cosine_distance(own, given) + self.settings.total_variation * _total_variation(image)
             image.grad = torch.autograd.grad(loss, image)[0].sign()
             optimizer.step()
             schedule.step()
@@ -127,10 +126,10 @@ def _lbfgs(
     image: Tensor,
     target: Callable[[], Tensor],
     variables: list[Tensor],
-    iterations: int,
+    settings: LbfgsSettings,
 ) -> Tensor:
     """At most `iterations` steps of PyTorch's L-BFGS (20 inner ones each), as both papers use it."""
-    optimizer = torch.optim.LBFGS(variables, lr=1)
+    optimizer = torch.optim.LBFGS(variables, lr=settings.rate)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -140,7 +139,7 @@ def _lbfgs(
             variable.grad = derivative
         return loss
 
-    for _ in range(iterations):
+    for _ in range(settings.iterations):
         loss = optimizer.step(closure)
         if not torch.isfinite(loss) or loss < 1e-20:
             break
@@ -158,3 +157,8 @@ def _total_variation(image: Tensor) -> Tensor:
 
 
 PEERS = {"dlg": DLG, "idlg": IDLG, "inverting_gradients": InvertingGradients, "r_gap": RGAP}
+
+
+def peer(name: str, asked: Peers) -> DLG | IDLG | InvertingGradients | RGAP:
+    """The attack of that name with its settings; R-GAP has none."""
+    return PEERS[name](getattr(asked, name)) if name in Peers.model_fields else PEERS[name]()

@@ -49,18 +49,24 @@ def _residual_of(network: Chain, given: dict[str, Tensor], labels: Tensor, expos
     """The function of images whose value is their exposed gradient less the given one, in units of its errors."""
     parameters = {name: value.detach() for name, value in network.module.named_parameters()}
     rounding = torch.finfo(exposure.dtype).eps
-    noise = exposure.noise_multiplier * (exposure.clip_norm or 0.0)
+    noise = exposure.noise_std
     tiny = torch.finfo(torch.float64).tiny
     errors = {name: (noise**2 + part.square().mean() * rounding**2 + tiny).sqrt() for name, part in given.items()}
 
-    def loss(weights: dict[str, Tensor], images: Tensor) -> Tensor:
+    def loss(weights: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
         return training_loss(functional_call(network.module, weights, (images,)), labels)
 
+    def clipped(image: Tensor, label: Tensor) -> dict[str, Tensor]:
+        own = grad(loss)(parameters, image[None], label[None])
+        norm = torch.stack([part.square().sum() for part in own.values()]).sum().sqrt()
+        return {name: part * (exposure.clip_norm / norm).clamp(max=1) for name, part in own.items()}
+
     def residual(images: Tensor) -> Tensor:
-        own = grad(loss)(parameters, images)
-        if exposure.clip_norm is not None:
-            norm = torch.stack([part.square().sum() for part in own.values()]).sum().sqrt()
-            own = {name: part * (exposure.clip_norm / norm).clamp(max=1) for name, part in own.items()}
+        if exposure.clip_norm is None:
+            own = grad(loss)(parameters, images, labels)
+        else:
+            each = [clipped(image, label) for image, label in zip(images, labels, strict=True)]
+            own = {name: torch.stack([one[name] for one in each]).mean(0) for name in given}
         return torch.cat([((own[name] - given[name]) / errors[name]).flatten() for name in given])
 
     return residual

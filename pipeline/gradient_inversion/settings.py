@@ -1,5 +1,6 @@
 """Gradients of one training step and the attacks on them: the keys of `gradient_inversion:` in an experiment."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -7,7 +8,6 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pipeline.settings import Integers, Settings, Strings
 
 NETWORKS = Literal["lenet", "lenet_a", "lenet_o", "o_cnn6", "lenet_4_relu", "lenet_all_relu", "dlg_lenet", "rgap_cnn6"]
-ATTACKS = ("r_conv", "dlg", "idlg", "inverting_gradients", "r_gap")
 
 
 class AttackedNetwork(Settings):
@@ -32,8 +32,12 @@ class ExposedGradient(Settings):
     """How the gradient is altered before the adversary sees it."""
 
     dtype: Literal["float64", "float32", "float16"] = "float64"
-    clip_norm: PositiveFloat | None = Field(default=None, description="norm of a gradient at most, as in DP-SGD")
-    noise_multiplier: NonNegativeFloat = Field(default=0.0, description="normal noise, in units of clip_norm")
+    clip_norm: PositiveFloat | None = Field(
+        default=None, description="greatest norm of each image's gradient, before the mean of a batch is taken (DP-SGD)"
+    )
+    noise_multiplier: NonNegativeFloat = Field(
+        default=0.0, description="normal noise on the sum of a batch, in units of clip_norm; the mean has 1/B of it"
+    )
 
     @model_validator(mode="after")
     def _noise_needs_a_norm(self):
@@ -42,15 +46,58 @@ class ExposedGradient(Settings):
         return self
 
 
+class LbfgsSettings(Settings):
+    """DLG and iDLG: by default as published (arXiv 1906.08935, 2001.02610)."""
+
+    iterations: PositiveInt = 300
+    rate: PositiveFloat = 1.0
+
+
+class InvertingGradientsSettings(Settings):
+    """Inverting Gradients (arXiv 2003.14053); `total_variation` is the weight of that term beside 1 − cos."""
+
+    iterations: PositiveInt = 4800
+    rate: PositiveFloat = 0.1
+    total_variation: NonNegativeFloat = 1e-2
+
+
+class Peers(Settings):
+    """What the other attacks that optimise are given. Another one is a field here and a class in peers.py."""
+
+    dlg: LbfgsSettings = LbfgsSettings()
+    idlg: LbfgsSettings = LbfgsSettings()
+    inverting_gradients: InvertingGradientsSettings = InvertingGradientsSettings()
+
+
+ATTACKS = ("r_conv", *Peers.model_fields, "r_gap")
+
+
+class ImageRange(Settings):
+    """Images `start`, `start` + 1, … before `stop`, counted from 0 in the data's train split."""
+
+    start: NonNegativeInt
+    stop: PositiveInt
+
+    @model_validator(mode="after")
+    def _holds_images(self):
+        if self.start >= self.stop:
+            raise ValueError("a range of images has start < stop")
+        return self
+
+
 class GradientInversion(Settings):
-    """The first `images` of the data, each (or each batch) with its own gradient, under each attack."""
+    """Images of the data's train split, each (or each batch) with its own gradient, under each attack.
+
+    `images`: how many, from the first on; a list of indices, counted from 0; or {start, stop}.
+    """
 
     network: AttackedNetwork = AttackedNetwork()
-    images: PositiveInt = 100
+    images: PositiveInt | Integers | ImageRange = 100
     images_per_shard: PositiveInt = 25
     batch_size: PositiveInt = Field(default=1, description="images whose mean gradient is exposed")
     gradient: ExposedGradient = ExposedGradient()
     attacks: Strings = ("r_conv",)
+    peers: Peers = Peers()
     refine: bool = Field(default=False, description="r_conv: then fit noisy gradients by least squares")
 
     @model_validator(mode="after")
@@ -60,7 +107,18 @@ class GradientInversion(Settings):
             raise ValueError(f"attacks {unknown} are not known; valid: {', '.join(ATTACKS)}")
         if self.batch_size > 1 and self.attacks != ("r_conv",):
             raise ValueError("batch_size above 1 is for r_conv alone; the other attacks take single images")
-        for key in ("images", "images_per_shard"):
-            if getattr(self, key) % self.batch_size:
+        if isinstance(self.images, tuple) and (
+            len(set(self.images)) < max(1, len(self.images)) or min(self.images) < 0
+        ):
+            raise ValueError("images lists indices from 0 on, at least one, none twice")
+        for key, number in (("images", len(self.chosen)), ("images_per_shard", self.images_per_shard)):
+            if number % self.batch_size:
                 raise ValueError(f"{key} must be a multiple of batch_size")
         return self
+
+    @property
+    def chosen(self) -> Sequence[int]:
+        """Indices of the images."""
+        if isinstance(self.images, ImageRange):
+            return range(self.images.start, self.images.stop)
+        return range(self.images) if isinstance(self.images, int) else self.images

@@ -12,29 +12,45 @@ Gradient = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Exposure:
-    """What is done to a gradient before it is seen: clipped to `clip_norm`, noised as in DP-SGD, rounded to `dtype`.
+    """What is done to the gradient of a batch before it is seen, as in DP-SGD (Abadi et al., 2016; arXiv 1607.00133).
 
-    The noise is normal with standard deviation `noise_multiplier · clip_norm` on each coordinate.
-    The adversary knows all three numbers.
+    Each image's own gradient is clipped to `clip_norm`; of their mean over `batch_size` images each coordinate gets
+    normal noise of standard deviation `noise_multiplier · clip_norm / batch_size`; the result is rounded to `dtype`.
+    The adversary knows all four numbers.
     """
 
     dtype: torch.dtype = torch.float64
     clip_norm: float | None = None
     noise_multiplier: float = 0.0
+    batch_size: int = 1
+
+    @property
+    def noise_std(self) -> float:
+        """Of the noise on each coordinate of the mean gradient."""
+        return self.noise_multiplier * (self.clip_norm or 0.0) / self.batch_size
 
     def apply(self, gradient: Gradient, generator: torch.Generator) -> dict[str, Tensor]:
-        exposed = self.clip(gradient)
+        """From each image's own gradient (N · batch_size, …), a batch after the other, what is seen of N steps."""
+        exposed = self.mean(self.clip(gradient))
         if self.noise_multiplier:
-            std = self.noise_multiplier * self.clip_norm
             for name, part in exposed.items():
-                exposed[name] = part + std * torch.randn(part.shape, generator=generator, dtype=part.dtype)
-        return {name: part.to(self.dtype) for name, part in exposed.items()}
+                noise = torch.randn(part.shape, generator=generator, dtype=part.dtype)
+                exposed[name] = part + self.noise_std * noise
+        return self.rounded(exposed)
 
     def clip(self, gradient: Gradient) -> dict[str, Tensor]:
+        """Each gradient of norm at most `clip_norm`."""
         if self.clip_norm is None:
             return dict(gradient)
         scale = (self.clip_norm / norms(gradient)).clamp(max=1)
         return {name: torch.einsum("n,n...->n...", scale.to(part.dtype), part) for name, part in gradient.items()}
+
+    def mean(self, gradient: Gradient) -> dict[str, Tensor]:
+        """Over each batch."""
+        return {name: part.unflatten(0, (-1, self.batch_size)).mean(1) for name, part in gradient.items()}
+
+    def rounded(self, gradient: Gradient) -> dict[str, Tensor]:
+        return {name: part.to(self.dtype) for name, part in gradient.items()}
 
     def precision(self, gradient: Gradient) -> Tensor:
         """Relative error `(N,)` of an exposed gradient: its rounding, or the norm of its noise over its own norm."""
@@ -42,7 +58,7 @@ class Exposure:
         if not self.noise_multiplier:
             return torch.full((count(gradient),), rounding, dtype=torch.float64)
         coordinates = sum(part[0].numel() for part in gradient.values())
-        return (self.noise_multiplier * self.clip_norm * coordinates**0.5 / norms(gradient)).clamp(min=rounding)
+        return (self.noise_std * coordinates**0.5 / norms(gradient)).clamp(min=rounding)
 
 
 def training_loss(logits: Tensor, targets: Tensor) -> Tensor:

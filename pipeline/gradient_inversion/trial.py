@@ -12,7 +12,7 @@ from pipeline.gradient_inversion.attack import Inversion
 from pipeline.gradient_inversion.attack import attack as r_conv
 from pipeline.gradient_inversion.certificate import certify
 from pipeline.gradient_inversion.layers import Chain
-from pipeline.gradient_inversion.peers import PEERS
+from pipeline.gradient_inversion.peers import peer
 from pipeline.gradient_inversion.refinement import refine
 from pipeline.gradient_inversion.settings import ExposedGradient, GradientInversion
 from pipeline.gradient_inversion.step import Exposure, Gradient, gradients_of_steps
@@ -31,10 +31,15 @@ def expose(
     network: Chain, images: Tensor, labels: Tensor, described: ExposedGradient, generator: torch.Generator
 ) -> Exposed:
     """Gradients of a step on each of N batches, images (N, B, C, H, W) with labels (N, B), altered as described."""
-    exposure = Exposure(getattr(torch, described.dtype), described.clip_norm, described.noise_multiplier)
-    one_logit = len(network.head[-1].weight) == 1
-    gradient = gradients_of_steps(network.module, images, labels % 2 if one_logit else labels)
-    return Exposed(exposure.apply(gradient, generator), exposure, images)
+    dtype, batch_size = getattr(torch, described.dtype), images.shape[1]
+    exposure = Exposure(dtype, described.clip_norm, described.noise_multiplier, batch_size)
+    labels = labels % 2 if len(network.head[-1].weight) == 1 else labels
+    if described.clip_norm is None:
+        gradient = exposure.rounded(gradients_of_steps(network.module, images, labels))
+    else:
+        alone = images.flatten(0, 1)[:, None], labels.flatten()[:, None]
+        gradient = exposure.apply(gradients_of_steps(network.module, *alone), generator)
+    return Exposed(gradient, exposure, images)
 
 
 def invert(
@@ -42,7 +47,7 @@ def invert(
 ) -> Inversion:
     """The attack of that name; R-CONV's estimate is refined afterwards where that is asked for."""
     if attack != "r_conv":
-        return PEERS[attack]().run(network, exposed.gradient, generator, exposed.exposure)
+        return peer(attack, asked.peers).run(network, exposed.gradient, generator, exposed.exposure)
     found = r_conv(
         network,
         exposed.gradient,

@@ -10,7 +10,7 @@ from pipeline.report.page import Chapter, Figure, Section, Table
 from pipeline.store import Shards
 
 Outcome = tuple[Mapping[str, np.ndarray], float, Sequence[str]]
-ROWS = ("original", "estimate", "mse", "psnr", "ssim", "lpips", "residual", "tolerance", "success")
+ROWS = ("image", "original", "estimate", "mse", "psnr", "ssim", "lpips", "residual", "tolerance", "success")
 COLUMNS = (
     "attack",
     "images",
@@ -72,8 +72,8 @@ def outcomes(shards: Shards, attacks: Sequence[str]) -> dict[str, Outcome]:
 
 def scores_table(attack: str, rows: Mapping[str, np.ndarray]) -> Table:
     """Every image: mse, psnr, ssim, the certificate's residual and tolerance, and whether it holds."""
-    names = ROWS[2:]
-    return Table(["image", *names], [[k, *(rows[name][k] for name in names)] for k in range(len(rows["mse"]))], attack)
+    names = [name for name in ROWS if name not in ("original", "estimate")]
+    return Table(names, [list(values) for values in zip(*(rows[name] for name in names), strict=True)], attack)
 
 
 def chapter(found: Mapping[str, Outcome], shown: int) -> Chapter:

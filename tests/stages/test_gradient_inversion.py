@@ -60,8 +60,35 @@ def test_attacks_see_the_same_noise(plan):
 
 def test_more_images_than_there_are_is_refused_before_work_starts(plan):
     many = plan("gradient_inversion.images=9000", "gradient_inversion.images_per_shard=100")
-    with pytest.raises(UserError, match=r"gradient_inversion.images is 9000, but mnist_digits has 8000"):
+    with pytest.raises(UserError, match=r"images: there is no image 8999; mnist_digits has 0 … 7999"):
         stage_named("gradient_inversion").check(many.experiment)
+
+
+def test_one_image_by_its_index_is_one_key(plan):
+    whole, one = (
+        plan("gradient_inversion.attacks=[r_conv]"),
+        plan("gradient_inversion.attacks=[r_conv]", "gradient_inversion.images=[1]"),
+    )
+    stage = stage_named("gradient_inversion")
+    assert stage.shards(one.experiment) == ["r_conv-00001"]
+    first, second = made(whole, "gradient_inversion", "r_conv-00000"), made(one, "gradient_inversion", "r_conv-00001")
+    assert second["image"].tolist() == [1]
+    assert np.array_equal(second["original"][0], first["original"][1])
+    assert np.allclose(second["estimate"][0], first["estimate"][1], atol=1e-6)
+    made(one, "report", "report")
+    assert (one.experiment.run_directory / "report" / "r_conv.csv").read_text().splitlines()[1].startswith("1,")
+    part = plan("gradient_inversion.images={start: 3, stop: 6}", "gradient_inversion.attacks=[r_conv]")
+    assert stage.shards(part.experiment) == ["r_conv-00003", "r_conv-00005"]
+
+
+def test_a_peers_settings_change_its_shards_alone(plan):
+    stage = stage_named("gradient_inversion")
+    both = "gradient_inversion.attacks=[r_conv, dlg]"
+    before, after = (
+        one.fingerprints(stage) for one in (plan(both), plan(both, "gradient_inversion.peers.dlg.rate=0.5"))
+    )
+    assert before["r_conv-00000"] == after["r_conv-00000"]
+    assert before["dlg-00000"] != after["dlg-00000"]
 
 
 def test_the_report_comes_before_any_attack():

@@ -20,6 +20,11 @@ def test_every_planned_network_can_be_named():
         GradientInversion.model_validate({"network": {"name": name}})
 
 
+def test_images_are_a_number_a_list_or_a_range():
+    chosen = [GradientInversion(images=images).chosen for images in (3, [92], {"start": 5, "stop": 8})]
+    assert [list(one) for one in chosen] == [[0, 1, 2], [92], [5, 6, 7]]
+
+
 @pytest.mark.parametrize(
     ("part", "words"),
     [
@@ -29,6 +34,12 @@ def test_every_planned_network_can_be_named():
         ({"attacks": ["r_conv", "magic"]}, "inverting_gradients"),
         ({"batch_size": 4, "attacks": ["dlg"]}, "r_conv alone"),
         ({"batch_size": 3}, "multiple of batch_size"),
+        ({"images": [3, 5, 3]}, "none twice"),
+        ({"images": []}, "at least one"),
+        ({"images": [-1]}, "indices from 0 on"),
+        ({"images": {"start": 7, "stop": 7}}, "start < stop"),
+        ({"images": [4], "batch_size": 2, "images_per_shard": 2}, "images must be a multiple of batch_size"),
+        ({"peers": {"dlg": {"steps": 3}}}, "Extra inputs"),
         ({"pictures": 3}, "Extra inputs"),
     ],
 )

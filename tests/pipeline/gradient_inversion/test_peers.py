@@ -8,10 +8,14 @@ from pipeline.evaluation.image_metrics import mean_squared_error
 from pipeline.gradient_inversion.attack import attack
 from pipeline.gradient_inversion.labels import infer_labels
 from pipeline.gradient_inversion.layers import read_network
-from pipeline.gradient_inversion.peers import DLG, IDLG, PEERS, RGAP, InvertingGradients
-from pipeline.gradient_inversion.settings import ATTACKS
+from pipeline.gradient_inversion.peers import PEERS, RGAP, peer
+from pipeline.gradient_inversion.settings import ATTACKS, Peers
 from pipeline.gradient_inversion.step import gradients_of_steps
 from pipeline.randomness import torch_generator
+
+SHORT = Peers.model_validate(
+    {"dlg": {"iterations": 15}, "idlg": {"iterations": 15}, "inverting_gradients": {"iterations": 200}}
+)
 
 
 @pytest.fixture
@@ -27,11 +31,14 @@ def test_labels_are_read_off_the_sign(synthetic, exposed):
     assert torch.equal(infer_labels(network, gradient), labels)
 
 
-@pytest.mark.parametrize(("peer", "limit"), [(DLG(15), 1e-6), (IDLG(15), 1e-6), (InvertingGradients(200), 0.05)])
-def test_optimisation_comes_near_and_is_not_called_exact(peer, limit, small):
+@pytest.mark.parametrize(
+    ("attack_of_others", "limit"),
+    [(peer("dlg", SHORT), 1e-6), (peer("idlg", SHORT), 1e-6), (peer("inverting_gradients", SHORT), 0.05)],
+)
+def test_optimisation_comes_near_and_is_not_called_exact(attack_of_others, limit, small):
     """A grey image is at 0.08, dummies begin at 1.3; none reaches the certificate of float64."""
     network, gradient, images = small
-    found = peer.run(network, gradient, torch_generator("dummy"))
+    found = attack_of_others.run(network, gradient, torch_generator("dummy"))
     assert mean_squared_error(found.estimate[:, 0], images)[0] < limit
     assert found.reports is None
     assert "certificate" in found.refusals[0]
@@ -53,6 +60,27 @@ def test_r_gap_and_our_own_way_agree(synthetic):
     assert ours.success.all()
     for found in (theirs, ours):
         assert mean_squared_error(found.images[:, 0], images).max() < 1e-18
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("dlg", {"iterations": 1}),
+        ("idlg", {"rate": 0.5}),
+        ("inverting_gradients", {"rate": 0.05}),
+        ("inverting_gradients", {"total_variation": 0.5}),
+    ],
+)
+def test_iterations_rates_and_weights_are_settings(name, change, small):
+    """Five steps of the same dummies, with the setting and without: other images."""
+    network, gradient, _ = small
+
+    def estimate(**settings):
+        asked = Peers.model_validate({name: {"iterations": 5} | settings})
+        return peer(name, asked).run(network, gradient, torch_generator("dummy")).estimate
+
+    assert torch.equal(estimate(), estimate())
+    assert not torch.equal(estimate(**change), estimate())
 
 
 def test_every_attack_of_the_settings_is_to_be_had():
