@@ -1,8 +1,9 @@
 """The permutation seeds of an experiment: what each is called, what it is dealt from and what its models depend on.
 
 `train-<seed>` teach the reconstructor; `augmented-<seed>`, never in files, does so where head inversion learns from
-augmented copies of the images too. `test-00000` holds the victims that are scored; `watch-00001` deals the same
-split by another seed, for looking on while training, so that nothing is chosen by the victims that are scored.
+augmented copies of the images too. `test-00000` holds the victims that are scored, the first sets that its seed deals
+from the test split; `watch-00001` holds the last sets of the same deal, for looking on while training, so that nothing
+is chosen by the victims that are scored, nor by their images unless so many are scored that none are left over.
 """
 
 import numpy as np
@@ -12,7 +13,8 @@ from pipeline.data.settings import DataSet
 from pipeline.data.training_sets import training_sets
 
 VICTIMS, WATCHED = "test-00000", "watch-00001"
-MOST_WATCHED = 100
+MOST_WATCHED, WATCHED_SHARE = 100, 8
+"""Watched victims are an eighth of all sets that the test split deals, and at most a hundred."""
 
 
 def training_seed(seed: int) -> str:
@@ -46,7 +48,7 @@ def models_in(experiment: Experiment, shard: str) -> int:
     shadow = experiment.shadow_models
     if is_training(shard):
         return shadow.models_per_seed
-    return shadow.test_models if shard == VICTIMS else min(MOST_WATCHED, shadow.test_models)
+    return shadow.test_models if shard == VICTIMS else MOST_WATCHED
 
 
 def features_of(experiment: Experiment, shard: str) -> str:
@@ -72,6 +74,13 @@ def deal(experiment: Experiment, shard: str, labels: np.ndarray) -> tuple[np.nda
     """(indices, labels) (M, N) of the training sets that the shard's permutation seed deals from a split's labels."""
     seed, class_size = int(shard.partition("-")[2]), experiment.shadow_models.class_size
     models, foreign = models_in(experiment, shard), is_foreign(experiment, shard)
+    if shard == WATCHED and experiment.task.kind != "identity":
+        most = np.bincount(labels).min() // class_size
+        whole = training_sets(labels, experiment.task, class_size, most, 0, foreign=False)
+        watched = min(models, max(1, most // WATCHED_SHARE))
+        return tuple(np.ascontiguousarray(table[-watched:]) for table in whole)
+    if shard == WATCHED:
+        models = min(models, experiment.shadow_models.test_models)
     return training_sets(labels, experiment.task, class_size, models, seed, foreign=foreign)
 
 

@@ -133,7 +133,7 @@ def by_identity(faces) -> tuple[str, ...]:
 
 def test_people_by_identity_at_64_pixels(tiny, tmp_path):
     rng = np.random.default_rng(0)
-    for split, people in (("train", 8), ("test", 5)):
+    for split, people in (("train", 8), ("test", 14)):
         for person in range(people):
             folder = tmp_path / "faces" / split / f"p{person}"
             folder.mkdir(parents=True)

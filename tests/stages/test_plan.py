@@ -29,7 +29,7 @@ AFTER_SHADOWS = {"shadow_models", "weight_stats", "reconstructor", "min_mse", "r
         ("evaluation.nulls=[correlation]", {"min_mse", "roc", "report"}),
         ("evaluation.null_draws=2", {"min_mse", "roc", "report"}),
         ("shadow_models.source=stream", AFTER_SHADOWS),
-        ("shadow_models.test_models=150", {"shadow_models", "min_mse", "roc", "report"}),
+        ("shadow_models.test_models=140", {"shadow_models", "min_mse", "roc", "report"}),
         ("reconstructor.tensorboard=true", set()),
         ("seed=5", AFTER_SHADOWS),
         ("resources.reconstructor={memory_gb: 99}", set()),
@@ -68,7 +68,7 @@ def test_more_seeds_keep_the_shards_there_are():
 
 def test_other_victims_leave_the_watched_ones_alone():
     stage = stage_named("shadow_models")
-    few, many = (Plan(load("demo_weights", [f"shadow_models.test_models={n}"])).fingerprints(stage) for n in (120, 175))
+    few, many = (Plan(load("demo_weights", [f"shadow_models.test_models={n}"])).fingerprints(stage) for n in (120, 150))
     assert {shard for shard in few if few[shard] != many[shard]} == {"test-00000"}
 
 
