@@ -9,8 +9,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_v
 from pipeline import ROOT, as_typed, located
 from pipeline.config import explain
 from pipeline.errors import UserError
-from pipeline.layers import read_yaml
+from pipeline.layers import is_file
 from pipeline.settings import Settings, Strings
+from pipeline.yaml_files import read_yaml
 from stages.plan import stage_known
 from stages.stage import Resources
 
@@ -117,7 +118,7 @@ def load_cluster(name: str | None) -> Cluster:
     if name is None:
         raise UserError(f"--executor slurm needs --cluster FILE; in config_data/clusters/ there are: {known}")
     candidates = (located(name), folder / f"{name}.yml")
-    path = next((candidate.resolve() for candidate in candidates if candidate.is_file()), None)
+    path = next((candidate.resolve() for candidate in candidates if is_file(candidate)), None)
     if path is None:
         raise UserError(f"--cluster {name}: no such file; in config_data/clusters/ there are: {known}")
     content = read_yaml(path)
