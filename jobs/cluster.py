@@ -1,10 +1,11 @@
 """The cluster file: where a site's jobs go, and what the site wants to be told. One YAML in config_data/clusters/."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from pipeline import ROOT, as_typed, located
 from pipeline.config import explain
@@ -45,6 +46,20 @@ class Placement(Settings):
     warning_seconds: PositiveInt | None = Field(None, description="from the warning signal to the time limit")
     setup: Strings | None = Field(None, description="lines of bash before the work: modules, a virtual environment")
     extra: dict[str, str | int | bool] | None = Field(None, description="further options of sbatch, without dashes")
+
+    @model_validator(mode="after")
+    def _stays_on_its_line(self):
+        """Every value is a line of a batch script: a newline in it would be a further line."""
+        told = {name: getattr(self, name) for name in ("partition", "account", "constraint")}
+        told |= {f"setup {at}": line for at, line in enumerate(self.setup or ())}
+        for key, value in (self.extra or {}).items():
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", key):
+                raise ValueError(f"extra {key!r} is no option of sbatch; write it without dashes")
+            told[f"extra {key}"] = value
+        for name, value in told.items():
+            if isinstance(value, str) and not value.isprintable():
+                raise ValueError(f"{name}: {value!r} should be one line without control characters")
+        return self
 
     @field_validator("extra")
     @classmethod

@@ -78,6 +78,11 @@ class Found:
         return self.owner is not None and self.owner.host == socket.gethostname()
 
     @property
+    def alive(self) -> bool:
+        """Whether its owner is certainly at work."""
+        return self.here and not self.dead
+
+    @property
     def dead(self) -> bool:
         if not self.here:
             return _silent_seconds(self.path) > DEAD_AFTER_SECONDS
@@ -150,6 +155,8 @@ def _owner(path: Path) -> Owner | None:
 def remove(found: Found) -> bool:
     """Remove that very lock; False when it is no longer there, or another is."""
     path = found.path
+    if not found.removable:
+        raise Failure(_in_the_way(found))
     try:
         if path.is_symlink():
             path.unlink()
