@@ -48,6 +48,7 @@ class DaskExecutor:
     def __init__(self, address: str | None = None, site: Cluster | None = None):
         self.address, self.site = address, site
         self._open = contextlib.ExitStack()
+        self._local: LocalCluster | None = None
 
     def __enter__(self) -> "DaskExecutor":
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is recorded, or said in one line
@@ -64,15 +65,20 @@ class DaskExecutor:
             self._client = self._open.enter_context(self._connected())
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind and self._local:  # or the workers' shards would be waited for
+            for nanny in self._local.workers.values():
+                nanny.auto_restart = False
+                if nanny.pid:
+                    os.kill(nanny.pid, signal.SIGKILL)
         self._open.close()
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Client]:
         with contextlib.ExitStack() as opened:
             try:
-                cluster = None if self.address else opened.enter_context(_local_cluster())
-                client = opened.enter_context(Client(self.address or cluster))
+                self._local = None if self.address else opened.enter_context(_local_cluster())
+                client = opened.enter_context(Client(self.address or self._local))
             except (OSError, ValueError, RuntimeError, TypeError) as error:
                 raise UserError(self._not_there(error)) from error
             yield client

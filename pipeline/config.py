@@ -13,9 +13,9 @@ import types
 import typing
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from pipeline import as_typed, located
 from pipeline.data.settings import DataSet, Task
@@ -29,6 +29,7 @@ from pipeline.reconstruction.settings import Reconstructor
 from pipeline.settings import Settings, Strings
 from pipeline.shadow.settings import ShadowModels
 
+MAX_MEMORY_GB, MAX_SECONDS = 1e5, 1e8
 SHOWN_POINTS = 20
 SHOWN_CHARACTERS = 200
 
@@ -50,8 +51,8 @@ class ResourceChanges(Settings):
     """What an experiment says differently from a stage's own defaults."""
 
     device: Literal["cpu", "gpu"] | None = None
-    memory_gb: PositiveFloat | None = None
-    seconds_per_shard: PositiveFloat | None = None
+    memory_gb: Annotated[float, Field(gt=0, le=MAX_MEMORY_GB)] | None = None
+    seconds_per_shard: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = None
 
 
 class Experiment(Settings):
@@ -188,7 +189,8 @@ def _listed(points: Collection[str]) -> str:
 
 def explain(model: type[BaseModel], error: ValidationError, layers: list[Layer], shown: str) -> str:
     """The first mistake in one line: which of `layers` (source, mapping) it stands in, the key, what would be valid."""
-    first, *others = error.errors(include_url=False)
+    # what stands there and is wrong, before what is missing
+    first, *others = sorted(error.errors(include_url=False), key=lambda mistake: mistake["type"] == "missing")
     place = first["loc"]
     key = ".".join(str(part) for part in place)
     where = next((source for source, layer in reversed(layers) if _has(layer, place)), shown)

@@ -133,7 +133,7 @@ def _flushed(code: int) -> int:
         sys.stdout.flush()
     except OSError as error:
         if not code and not isinstance(error, BrokenPipeError):
-            _complain(f"what is printed cannot be written ({error.strerror})", 1)
+            _complain(f"what is printed: {error.strerror}", 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor tried again when Python ends
         return code or 1
     return code
