@@ -47,5 +47,5 @@ slurm_load_jobs error
 
 def test_a_refusal_that_is_no_utf_8_is_one_line(squeue, tmp_path):
     squeue(b"no \xff\nanswer\n", code=1)
-    with pytest.raises(Failure, match="squeue: no . answer"):
+    with pytest.raises(Failure, match=r"squeue: no . answer"):
         queued_jobs(tmp_path)
