@@ -1,4 +1,4 @@
-"""`python -m jobs run|resume|status|logs|cancel|report|compare|import CONFIG`: an experiment from the command line."""
+"""`python -m jobs COMMAND CONFIG`: an experiment from the command line."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ from jobs.compare import comparison, write_comparison
 from jobs.display import Display
 from jobs.failures import read_failure
 from jobs.importing import import_shard
-from jobs.lock import lock
+from jobs.lock import lock, look, remove
 from jobs.run import Executor, carry_through, check, check_directory, unfinished
 from jobs.scan import StageState, scan
 from jobs.status import in_queue, inversions_table, kkt_table, logged, next_step, rates_table, status_table
@@ -27,7 +27,13 @@ from stages.plan import Plan, stage_known
 LOCK_SECONDS = 60.0
 WIDTH_IN_A_FILE = 200
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_IN_A_FILE)
+# what is printed is often others' text: nothing in it is markup
+console = Console(
+    highlight=False,
+    markup=False,
+    emoji=False,
+    width=None if sys.stdout and sys.stdout.isatty() else WIDTH_IN_A_FILE,
+)
 
 
 @click.group(help=__doc__)
@@ -98,7 +104,7 @@ def plans_of(config: str, overrides: Sequence[str]) -> list[Plan]:
 
 def headed(plan: Plan, many: bool) -> None:
     if many:
-        console.print(f"\n[bold]{plan.experiment.title}[/bold]", soft_wrap=True)
+        console.print(f"\n{plan.experiment.title}", style="bold", soft_wrap=True)
 
 
 def carry_all_through(plans: list[Plan], only: str | None, executor: Executor, device: str) -> None:
@@ -220,6 +226,25 @@ def cancel(config: str, overrides: tuple[str, ...]) -> None:
             queue.cancel(found)
         console.print(f"{title}: {len(found)} jobs cancelled.")
         console.print(next_step(plan, scan(plan)), soft_wrap=True)
+
+
+@jobs.command(help="Remove the lock that a process left behind which is gone, and say whose it was.")
+@config_argument
+@click.option("--force", is_flag=True, help="Also where the holder may be alive: on another host, or silent not long.")
+@set_option
+def unlock(config: str, force: bool, overrides: tuple[str, ...]) -> None:
+    for plan in plans_of(config, overrides):
+        path = plan.experiment.run_directory / "lock"
+        found = look(path)
+        if found is None:
+            console.print(f"{plan.experiment.title}: no lock, {path} is not there", soft_wrap=True)
+        elif found.alive:
+            raise Failure(f"{path}: is held by {found}, which is alive; end that process first")
+        elif found.owner and not found.dead and not force:
+            raise Failure(f"{path}: is held by {found}, which may be alive there; --force removes it all the same")
+        else:
+            remove(found)
+            console.print(f"{plan.experiment.title}: removed {path}, which was held by {found}", soft_wrap=True)
 
 
 @jobs.command(help="What was logged of a stage, or of one of its shards.")

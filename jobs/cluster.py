@@ -1,16 +1,18 @@
 """The cluster file: where a site's jobs go, and what the site wants to be told. One YAML in config_data/clusters/."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from pipeline import ROOT, as_typed, located
 from pipeline.config import explain
 from pipeline.errors import UserError
-from pipeline.layers import read_yaml
+from pipeline.layers import is_file
 from pipeline.settings import Settings, Strings
+from pipeline.yaml_files import read_yaml
 from stages.plan import stage_known
 from stages.stage import Resources
 
@@ -44,6 +46,20 @@ class Placement(Settings):
     warning_seconds: PositiveInt | None = Field(None, description="from the warning signal to the time limit")
     setup: Strings | None = Field(None, description="lines of bash before the work: modules, a virtual environment")
     extra: dict[str, str | int | bool] | None = Field(None, description="further options of sbatch, without dashes")
+
+    @model_validator(mode="after")
+    def _stays_on_its_line(self):
+        """Every value is a line of a batch script: a newline in it would be a further line."""
+        told = {name: getattr(self, name) for name in ("partition", "account", "constraint")}
+        told |= {f"setup {at}": line for at, line in enumerate(self.setup or ())}
+        for key, value in (self.extra or {}).items():
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", key):
+                raise ValueError(f"extra {key!r} is no option of sbatch; write it without dashes")
+            told[f"extra {key}"] = value
+        for name, value in told.items():
+            if isinstance(value, str) and not value.isprintable():
+                raise ValueError(f"{name}: {value!r} should be one line without control characters")
+        return self
 
     @field_validator("extra")
     @classmethod
@@ -117,7 +133,7 @@ def load_cluster(name: str | None) -> Cluster:
     if name is None:
         raise UserError(f"--executor slurm needs --cluster FILE; in config_data/clusters/ there are: {known}")
     candidates = (located(name), folder / f"{name}.yml")
-    path = next((candidate.resolve() for candidate in candidates if candidate.is_file()), None)
+    path = next((candidate.resolve() for candidate in candidates if is_file(candidate)), None)
     if path is None:
         raise UserError(f"--cluster {name}: no such file; in config_data/clusters/ there are: {known}")
     content = read_yaml(path)

@@ -4,6 +4,7 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from jobs.scan import StageState
 from jobs.worker import Report
@@ -25,11 +26,11 @@ class Display:
         self._done, self._total = state.count("done"), len(state.shards)
         if self.console.is_terminal:
             self._progress = Progress(
-                TextColumn("{task.description:<18}"),
+                TextColumn("{task.description:<18}", markup=False),
                 BarColumn(24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
                 console=self.console,
                 transient=True,
             )
@@ -42,7 +43,8 @@ class Display:
             return
         self._done += report.state == "done"
         if report.state == "failed":
-            self.console.print(f"[red]{self._stage} {report.shard} failed:[/red] {report.text}", soft_wrap=True)
+            failed = Text.assemble((f"{self._stage} {report.shard} failed:", "red"), f" {report.text}")
+            self.console.print(failed, soft_wrap=True)
         self._say("")
 
     def _say(self, text: str) -> None:
@@ -57,8 +59,7 @@ class Display:
             self._progress.stop()
             self._progress = None
         seconds = time.monotonic() - self._started
-        failed = f", [red]{len(state.todo)} failed[/red]" if state.todo else ""
-        done = state.count("done")
-        self.console.print(
-            f"{self._stage:<18} {done}/{len(state.shards)} done{failed}  {seconds:.1f} s", soft_wrap=True
-        )
+        line = Text(f"{self._stage:<18} {state.count('done')}/{len(state.shards)} done")
+        if state.todo:
+            line.append(", ").append(f"{len(state.todo)} failed", "red")
+        self.console.print(line.append(f"  {seconds:.1f} s"), soft_wrap=True)

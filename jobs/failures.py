@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from pipeline.config import Experiment
 from pipeline.errors import Failure, UserError
 from pipeline.store import atomic_write
@@ -28,6 +30,9 @@ class FailureRecord:
     job_id: str
     time: str
     rerun: str
+
+
+RECORDS = TypeAdapter(FailureRecord)
 
 
 def failure_file(experiment: Experiment, stage: str, shard: str) -> Path:
@@ -84,11 +89,13 @@ def read_failure(experiment: Experiment, stage: str, shard: str) -> FailureRecor
 
 
 def read_record(path: Path) -> FailureRecord | None:
+    """The record in a file, if it is one; a truncated or foreign one tells nothing. The shard is missing anyway."""
     try:
-        return FailureRecord(**json.loads(path.read_text()))
-    except FileNotFoundError:
+        return RECORDS.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return None
 
 
 def forget_failure(experiment: Experiment, stage: str, shard: str) -> None:
-    failure_file(experiment, stage, shard).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # done is done, whatever stays beside it
+        failure_file(experiment, stage, shard).unlink()

@@ -16,6 +16,8 @@ from pipeline.errors import Failure
 from pipeline.fingerprint import fingerprint
 
 ANSWER_SECONDS = 20.0
+LINE = re.compile(r"([0-9]+(?:_[0-9]+)?)\|([A-Z_]+)\|(.+)\.(\w+)\.([0-9]+)\.([0-9]+|gate|dask)\.(\w+)")
+"""Of squeue, as it is asked below: job, state, and the parts of a JobName."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,11 @@ def queued_jobs(run_directory: Path, answer_seconds: float = ANSWER_SECONDS) -> 
     """This user's jobs that belong to the experiment in `run_directory`; raises Failure when SLURM does not answer."""
     listed = _ask(["squeue", "--me", "--array", "--noheader", "--format=%i|%T|%j"], answer_seconds)
     place, jobs = place_of(run_directory), []
-    for line in listed.splitlines():
-        job, state, name = line.split("|", 2)
-        parts = name.rsplit(".", 4)
-        if len(parts) == 5 and parts[4] == place:
-            experiment, stage, number, part, _ = parts
-            jobs.append(QueuedJob(job, state, JobName(experiment, stage, int(number), part, place)))
+    for line in listed.splitlines():  # a site's own lines, and others' names, stand among them
+        if found := LINE.fullmatch(line):
+            job, state, experiment, stage, number, part, where = found.groups()
+            if where == place:
+                jobs.append(QueuedJob(job, state, JobName(experiment, stage, int(number), part, place)))
     return jobs
 
 
@@ -109,7 +110,9 @@ def forget_surrounding_job() -> None:
 
 def _ask(command: list[str], answer_seconds: float = ANSWER_SECONDS) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=answer_seconds, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=answer_seconds, check=True
+        )
     except FileNotFoundError:
         raise Failure(f"there is no SLURM here: {command[0]} is not to be found") from None
     except subprocess.TimeoutExpired:

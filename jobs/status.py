@@ -76,7 +76,7 @@ def in_queue(plan: Plan, states: Sequence[StageState]) -> dict[str, QueuedShards
         for job in own:
             if job.name.part.isdigit():
                 packs = read_submission(file_of(experiment, name, job.name.number)).packs
-                shards[job.running] |= todo.intersection(packs[job.pack])
+                shards[job.running] |= todo.intersection(*packs[job.pack : job.pack + 1])
         if own:
             found[name] = QueuedShards(len(shards[True]), len(shards[False] - shards[True]))
     return found
@@ -118,9 +118,8 @@ def last_failure(experiment: Experiment, states: Sequence[StageState]) -> Failur
 def logged(experiment: Experiment, stage: str, shard: str | None) -> list[str]:
     """Lines of all task logs of a stage, in order of time; with `shard`, those that speak of it."""
     files = (experiment.run_directory / "logs" / stage).glob("*.log")
-    lines = sorted(
-        (line for file in files for line in file.read_text().splitlines() if line), key=lambda line: line[:19]
-    )
+    texts = (file.read_text(errors="replace") for file in files if file.is_file())
+    lines = sorted((line for text in texts for line in text.splitlines() if line), key=lambda line: line[:19])
     return [line for line in lines if shard is None or f"  {shard}  " in line]
 
 

@@ -4,10 +4,13 @@ runs/<experiment>/slurm/<stage>/<number>.json is one round of one stage. A task 
 position of its pack, a gate the path alone; pickles carry nothing else.
 """
 
+import contextlib
 import json
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import Experiment, load
 from pipeline.errors import Failure
@@ -55,13 +58,17 @@ class Submission:
     packs: tuple[tuple[str, ...], ...]
 
 
+SUBMISSIONS = TypeAdapter(Submission)
+
+
 def folder(experiment: Experiment, stage: str) -> Path:
     """Submissions of a stage, and all that submitit writes for them."""
     return experiment.run_directory / "slurm" / stage
 
 
 def next_number(experiment: Experiment, stage: str) -> int:
-    return 1 + max((int(path.stem) for path in folder(experiment, stage).glob("[0-9]*.json")), default=0)
+    stems = (path.stem for path in folder(experiment, stage).glob("[0-9]*.json"))
+    return 1 + max((int(stem) for stem in stems if stem.isdecimal()), default=0)
 
 
 def file_of(experiment: Experiment, stage: str, number: int) -> Path:
@@ -80,15 +87,24 @@ def run_directory_of(record: Path) -> Path:
 
 
 def read_submission(path: Path) -> Submission:
-    content = json.loads(path.read_text())
-    chain = content.pop("chain")
-    chain["overrides"] = tuple(chain["overrides"])
-    content["packs"] = tuple(tuple(pack) for pack in content["packs"])
-    return Submission(chain=Chain(**chain), **content)
+    """Raises Failure where the file is gone, truncated or no submission."""
+    try:
+        return SUBMISSIONS.validate_json(path.read_bytes())
+    except OSError as error:
+        raise Failure(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "its JSON"
+        raise Failure(f"{path}: is no record of a submission ({where}: {error.errors()[0]['msg']})") from error
 
 
 def latest_chain(experiment: Experiment) -> Chain | None:
-    """The last thing that was submitted for the experiment."""
-    files = (experiment.run_directory / "slurm").glob("*/[0-9]*.json")
-    newest = max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
-    return read_submission(newest).chain if newest else None
+    """The last thing that was submitted for the experiment and can be read."""
+    files = list((experiment.run_directory / "slurm").glob("*/[0-9]*.json"))
+    for newest in sorted(files, key=_changed, reverse=True):
+        with contextlib.suppress(Failure):
+            return read_submission(newest).chain
+    return None
+
+
+def _changed(path: Path) -> int:
+    return path.lstat().st_mtime_ns

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from pipeline.errors import UserError
+
 # Threads that wait for work should sleep: spinning, two of them on a shared machine make a training step ten times as
 # long. OpenMP reads this once, when torch is loaded, which is after this line.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -15,7 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def located(path: str | Path) -> Path:
     """Relative paths of an experiment are taken from the checkout, whatever directory a command runs in."""
-    return ROOT / Path(path).expanduser()
+    try:
+        return ROOT / Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such home directory") from None
 
 
 def as_typed(path: Path) -> str:

@@ -6,15 +6,16 @@ experiment. Whatever is unknown or of the wrong type is refused in one line that
 """
 
 import difflib
+import itertools
 import os
 import shlex
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from pipeline import as_typed, located
 from pipeline.data.settings import DataSet, Task
@@ -28,6 +29,10 @@ from pipeline.networks.settings import Backbone, Pretrain
 from pipeline.reconstruction.settings import Reconstructor
 from pipeline.settings import Settings, Strings
 from pipeline.shadow.settings import ShadowModels
+
+MAX_MEMORY_GB, MAX_SECONDS = 1e5, 1e8
+SHOWN_POINTS = 20
+SHOWN_CHARACTERS = 200
 
 
 class Paths(Settings):
@@ -47,8 +52,8 @@ class ResourceChanges(Settings):
     """What an experiment says differently from a stage's own defaults."""
 
     device: Literal["cpu", "gpu"] | None = None
-    memory_gb: PositiveFloat | None = None
-    seconds_per_shard: PositiveFloat | None = None
+    memory_gb: Annotated[float, Field(gt=0, le=MAX_MEMORY_GB)] | None = None
+    seconds_per_shard: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = None
 
 
 class Experiment(Settings):
@@ -57,7 +62,9 @@ class Experiment(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     source: str = Field(description="the file it was read from")
     overrides: tuple[str, ...] = ()
-    point: str | None = Field(default=None, description="the point of a grid that this is")
+    point: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_=,-][A-Za-z0-9._=,-]*$", description="the point of a grid that this is"
+    )
     seed: int = 0
     paths: Paths = Paths()
     resources: dict[str, ResourceChanges] = Field(default_factory=dict)
@@ -76,6 +83,10 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self):
+        if not (self.data or self.backbone or self.pretrain or self.shadow_models or self.kkt):
+            raise ValueError(
+                "asks for nothing: it has none of the parts data, backbone, pretrain, shadow_models and kkt"
+            )
         if self.shadow_models:
             if not (self.data and self.backbone):
                 raise ValueError("shadow_models needs the parts data and backbone")
@@ -136,32 +147,53 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> Experiment:
 
     Of a grid it is the point that the key `point` names.
     """
-    path = find(config)
-    layers = [*layers_of(path), *map(override_layer, overrides)]
-    merged = merge(layers)
-    shown = as_typed(path)
-    if reserved := {"source", "overrides"} & merged.keys():
-        raise UserError(f"{path.name}: the key {reserved.pop()} is set by the program; remove it")
-    if "grid" in merged:
-        points = grid_points(merged.pop("grid"), path.name)
-        if merged.get("point") not in points:
-            raise UserError(f"{shown} is a grid; choose one of its points with --set point=…: {', '.join(points)}")
-        # under the overrides, which have the last word
-        layers.insert(len(layers) - len(overrides), points[merged["point"]])
-        merged = {key: value for key, value in merge(layers).items() if key != "grid"}
-    try:
-        return Experiment.model_validate({"name": path.stem, **merged, "source": shown, "overrides": tuple(overrides)})
-    except ValidationError as error:
-        raise UserError(explain(Experiment, error, layers, shown)) from None
+    return _Reading(config, overrides).experiment()
 
 
 def load_all(config: str | Path, overrides: Sequence[str] = ()) -> list[Experiment]:
     """The experiment, or every point of its grid (the one that `point` names, where it is given)."""
-    path = find(config)
-    merged = merge([*layers_of(path), *map(override_layer, overrides)])
-    if "grid" not in merged or "point" in merged:
-        return [load(config, overrides)]
-    return [load(config, [*overrides, f"point={name}"]) for name in grid_points(merged["grid"], path.name)]
+    reading = _Reading(config, overrides)
+    if reading.points is None or "point" in reading.merged:
+        return [reading.experiment()]
+    return [reading.experiment(name) for name in reading.points]
+
+
+class _Reading:
+    """An experiment's file and overrides, read and not yet validated."""
+
+    def __init__(self, config: str | Path, overrides: Sequence[str]):
+        path = find(config)
+        self.name, self.shown, self.overrides = path.stem, as_typed(path), tuple(overrides)
+        self.below, self.above = layers_of(path), [override_layer(override) for override in overrides]
+        self.merged = merge([*self.below, *self.above])
+        if reserved := {"source", "overrides"} & self.merged.keys():
+            raise UserError(f"{path.name}: the key {reserved.pop()} is set by the program; remove it")
+        self.points = grid_points(self.merged.pop("grid"), path.name) if "grid" in self.merged else None
+
+    def experiment(self, point: str | None = None) -> Experiment:
+        """The point of that name; of a grid without one, the point that the key `point` names."""
+        overrides = (*self.overrides, f"point={point}") if point else self.overrides
+        layers, merged = [*self.below, *self.above], self.merged
+        if self.points is not None:
+            chosen = point or merged.get("point")
+            if not isinstance(chosen, str) or chosen not in self.points:
+                raise UserError(
+                    f"{self.shown} is a grid; choose one of its points with --set point=…: {_listed(self.points)}"
+                )
+            # under the overrides, which have the last word
+            layers = [*self.below, self.points[chosen], *self.above]
+            merged = {**merge(layers), "point": chosen}
+            merged.pop("grid")
+        given = {"name": self.name, **merged, "source": self.shown, "overrides": overrides}
+        try:
+            return Experiment.model_validate(given)
+        except ValidationError as error:
+            raise UserError(explain(Experiment, error, layers, self.shown)) from None
+
+
+def _listed(points: Collection[str]) -> str:
+    shown = ", ".join(itertools.islice(points, SHOWN_POINTS))
+    return f"{shown}, … ({len(points):,} in all)" if len(points) > SHOWN_POINTS else shown
 
 
 # ------------------------------------------------------------------------------------------- mistakes, in one line
@@ -169,7 +201,8 @@ def load_all(config: str | Path, overrides: Sequence[str] = ()) -> list[Experime
 
 def explain(model: type[BaseModel], error: ValidationError, layers: list[Layer], shown: str) -> str:
     """The first mistake in one line: which of `layers` (source, mapping) it stands in, the key, what would be valid."""
-    first, *others = error.errors(include_url=False)
+    # what stands there and is wrong, before what is missing
+    first, *others = sorted(error.errors(include_url=False), key=lambda mistake: mistake["type"] == "missing")
     place = first["loc"]
     key = ".".join(str(part) for part in place)
     where = next((source for source, layer in reversed(layers) if _has(layer, place)), shown)
@@ -182,8 +215,13 @@ def explain(model: type[BaseModel], error: ValidationError, layers: list[Layer],
     if first["type"] == "missing":
         return f"{where}: {key} is missing{more}"
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    given = "" if isinstance(first["input"], dict | BaseModel) else f", not {first['input']!r}"
+    given = "" if isinstance(first["input"], dict | BaseModel) else f", not {_short(first['input'])}"
     return f"{where}: {key + ' ' if key else ''}{message}{given}{more}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def _has(layer: Any, place: Sequence[str | int]) -> bool:

@@ -1,6 +1,7 @@
 """An experiment's YAML as layers: what it extends, itself, its point of a grid, and the overrides of a command line."""
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,56 +11,62 @@ import yaml
 
 from pipeline import ROOT, located
 from pipeline.errors import UserError
+from pipeline.yaml_files import parse_yaml, read_yaml
 
 Layer = tuple[str, dict[str, Any]]
 """(where it comes from, keys)."""
 
 
+MAX_LINKS = 20
+MAX_LAYERS = 200
+MAX_POINTS = 10_000
+
+
 def find(config: str | Path) -> Path:
     """The YAML file at a path, or of that name in config_data/."""
+    if any("\ud800" <= character <= "\udfff" for character in str(config)):
+        raise UserError(f"{config!s}: the name is not UTF-8; rename the file")
     candidates = [Path(config), located(config), ROOT / "config_data" / f"{config}.yml"]
     for candidate in candidates:
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate.resolve()
     known = ", ".join(sorted(file.stem for file in (ROOT / "config_data").glob("*.yml")))
     raise UserError(f"{config}: no such experiment file; in config_data/ there are: {known}")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats: 1e-5 is a number."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a file; raises UserError where there is none."""
+def is_file(path: Path) -> bool:
+    """Whether there is a file; raises UserError where that cannot be asked: a name too long, a forbidden directory."""
     try:
-        content = yaml.load(path.read_text(), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: should be a mapping of keys, not a {type(content).__name__}")
-    return content
+        return path.is_file()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be opened ({error.strerror})") from None
 
 
 def layers_of(path: Path, chain: tuple[Path, ...] = ()) -> list[Layer]:
     """Everything that `path` extends, then itself."""
     if path in chain:
         raise UserError(f"{path}: extends itself through {' → '.join(file.name for file in chain)}")
+    if len(chain) > MAX_LINKS:
+        raise UserError(f"{path}: is reached through more than {MAX_LINKS} files that extend one another")
     content = read_yaml(path)
-    parents = content.pop("extends", [])
-    layers = []
-    for parent in [parents] if isinstance(parents, str) else parents:
+    if not content:
+        raise UserError(f"{path}: is empty; `python -m jobs run demo` shows what a file says (config_data/demo.yml)")
+    layers: list[Layer] = []
+    for parent in _parents(path, content.pop("extends", [])):
         file = path.parent / parent
-        if not file.is_file():
+        if not is_file(file):
             raise UserError(f"{path}: extends {parent}, but {file} does not exist")
         layers += layers_of(file.resolve(), (*chain, path))
+        if len(layers) > MAX_LAYERS:
+            raise UserError(f"{path}: extends more than {MAX_LAYERS} files")
     return [*layers, (path.name, content)]
+
+
+def _parents(path: Path, named: Any) -> list[str]:
+    parents = [named] if isinstance(named, str) else named
+    if not isinstance(parents, list) or not all(isinstance(parent, str) and parent for parent in parents):
+        raise UserError(f"{path}: extends should be the name of a file or a list of names, not {named!r}")
+    return parents
 
 
 def override_layer(override: str) -> Layer:
@@ -68,12 +75,13 @@ def override_layer(override: str) -> Layer:
     if not equals or not key:
         raise UserError(f"--set {override}: write it as key.of.the.experiment=value")
     try:
-        return f"--set {override}", _nested(key, yaml.load(value, _Loader))
+        return f"--set {override}", _nested(key, parse_yaml(value))
     except yaml.YAMLError:
         raise UserError(f"--set {override}: the value cannot be read as YAML") from None
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:
+    """`a.b` and a value as {a: {b: value}}."""
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
@@ -104,17 +112,31 @@ def grid_points(grid: Any, source: str) -> dict[str, Layer]:
     if not isinstance(grid, Mapping) or not grid:
         raise UserError(f"{source}: grid is a mapping of axes, each a key with a list or a name with labelled changes")
     axes = [[(axis, *choice) for choice in _choices(axis, values, source)] for axis, values in grid.items()]
-    points = {}
+    if (count := math.prod(map(len, axes))) > MAX_POINTS:
+        raise UserError(f"{source}: grid has {count:,} points; a study has at most {MAX_POINTS:,}")
+    points: dict[str, Layer] = {}
     for combination in itertools.product(*axes):
-        name = ",".join(f"{axis.rpartition('.')[2]}={label}" for axis, label, _ in combination)
-        changes = [(name, _nested(key, value)) for _, _, change in combination for key, value in change.items()]
-        points[re.sub(r"[^A-Za-z0-9._=,-]", "_", name)] = (f"{source}, grid point {name}", merge(changes))
+        said = ",".join(f"{axis.rpartition('.')[2]}={label}" for axis, label, _ in combination)
+        name = re.sub(r"[^A-Za-z0-9._=,-]", "_", said)
+        where = f"{source}, grid point {said}"
+        if name in points:
+            raise UserError(f"{where}: would share its directory, {name}, with {points[name][0]}; name one otherwise")
+        points[name] = (where, merge([(said, _nested(*change)) for _, _, changes in combination for change in changes]))
     return points
 
 
-def _choices(axis: str, values: Any, source: str) -> list[tuple[str, dict[str, Any]]]:
-    if isinstance(values, Mapping) and all(isinstance(change, Mapping) for change in values.values()):
-        return [(str(label), dict(change)) for label, change in values.items()]
-    if isinstance(values, list) and values:
-        return [(str(value), {axis: value}) for value in values]
-    raise UserError(f"{source}: grid.{axis} is a list of values, or labels with the keys that each changes")
+def _choices(axis: Any, values: Any, source: str) -> list[tuple[str, list[tuple[str, Any]]]]:
+    """(label, changes) for every choice along an axis."""
+    if not isinstance(axis, str):
+        raise UserError(f"{source}: grid.{axis}: the name of an axis should be a string, not {axis!r}")
+    if isinstance(values, Mapping) and values and all(isinstance(changes, Mapping) for changes in values.values()):
+        choices = [(str(label), list(changes.items())) for label, changes in values.items()]
+    elif isinstance(values, list) and values:
+        choices = [(str(value), [(axis, value)]) for value in values]
+    else:
+        raise UserError(f"{source}: grid.{axis} is a list of values, or labels with the keys that each changes")
+    for label, changes in choices:
+        for key, _ in changes:
+            if not isinstance(key, str) or key.partition(".")[0] in ("grid", "point", "extends"):
+                raise UserError(f"{source}: grid.{axis}, {label}: {key} is no key that a grid can change")
+    return choices

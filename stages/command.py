@@ -1,7 +1,11 @@
 """`python -m stages.<stage> CONFIG`: one stage, here, now."""
 
+import contextlib
+import os
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable
 
 import click
@@ -60,7 +64,7 @@ def _make(stage: Stage, config: str, shard: str | None, overrides: tuple[str, ..
         raise UserError(
             f"{processes.size} processes were started, and {stage.name} takes one: its shards are the parts"
         )
-    console = Console(highlight=False, soft_wrap=True, quiet=not processes.first)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=not processes.first)
     for name in [shard] if shard else names:
         with console.status(f"{stage.name} {name}") as line:
             try:
@@ -99,9 +103,48 @@ def run_command(command: click.Command) -> None:
         code = _complain(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted; what is finished is kept, and `python -m jobs resume` goes on from it", 130)
-    sys.exit(code)
+    except BrokenPipeError:
+        code = 1
+    except Exception as error:
+        code = _complain(_unforeseen(error), 1)
+    sys.exit(_flushed(code))
+
+
+def _unforeseen(error: Exception) -> str:
+    """What the system refused, or a defect of this program: in one line, with the place of the full traceback."""
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.filename or 'what is printed'}: {error.strerror}"
+    else:
+        what = f"a defect of this program: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="reconstruction-", suffix=".traceback", delete=False) as file:
+            file.writelines(traceback.format_exception(error))
+        where = f"the traceback is in {file.name}"
+    except OSError as refused:
+        where = f"the traceback could not be saved ({refused.strerror})"
+    return f"{what}; {where}"
+
+
+def _flushed(code: int) -> int:
+    """What is still to be printed is printed now, while a device that is full or gone can be told of in one line."""
+    if sys.stdout is None:
+        return code
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not code and not isinstance(error, BrokenPipeError):
+            _complain(f"what is printed: {error.strerror}", 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor tried again when Python ends
+        return code or 1
+    return code
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"error: {_printable(message)}", file=sys.stderr)
     return code
+
+
+def _printable(message: str) -> str:
+    """One line, without the control characters that foreign text may hold."""
+    return "".join(character for character in " ".join(message.split()) if character.isprintable())

@@ -246,7 +246,7 @@ class SearchSettings(Settings):
     `halve_at`: iterations at which the better half of a stack of trials goes on, by the attack's own loss.
     """
 
-    trials: PositiveInt = 1
+    trials: Annotated[int, Field(gt=0, le=100_000)] = 1
     ranges: dict[str, Range] = Field(default_factory=dict)
     halve_at: Integers = ()
 

@@ -17,6 +17,7 @@ from tests.jobs.test_jobs import jobs
 
 HERE = Path(__file__).parent
 SHARDS = 200
+STUCK_SECONDS = 1800.0
 MANY = (f"shadow_models.seeds={SHARDS - 2}", "resources.shadow_models.seconds_per_shard=50")
 FAILING = ("train-00011", "train-00111", "train-00197")
 
@@ -67,14 +68,14 @@ class OnCluster:
         path = self.mischief / "made"
         return Counter(path.read_text().split() if path.exists() else [])
 
-    def wait_for(self, what, seconds: float = 150.0):
-        """`what()`, as soon as it is true."""
-        deadline = time.monotonic() + seconds
+    def wait_for(self, what):
+        """`what()`, as soon as it is true; after STUCK_SECONDS, which no machine is so slow as to need, an error."""
+        deadline = time.monotonic() + STUCK_SECONDS
         while not (found := what()):
             assert time.monotonic() < deadline, self.jobs("status") + f" {[(j.id, j.state) for j in self.queue()]}"
             time.sleep(0.5)
         return found
 
-    def wait_until_left_alone(self, seconds: float = 150.0) -> None:
+    def wait_until_left_alone(self) -> None:
         """Until none of its jobs is queued or running; between a gate and what it submits there is no gap."""
-        self.wait_for(lambda: not self.queue(), seconds)
+        self.wait_for(lambda: not self.queue())

@@ -13,8 +13,8 @@ HELD = {"extra": {"hold": True}}
 
 def test_cancel_ends_this_experiments_jobs_and_no_others(on_cluster):
     one, other = (on_cluster(name=name, partition="spot") for name in ("one", "other"))  # where nobody else queues
-    for experiment, seconds in ((one, "20"), (other, "6")):
-        experiment.misbehave("slow", seconds)
+    for experiment in (one, other):
+        experiment.misbehave("hold")
         experiment.submit("--only", "shadow_models")
     one.wait_for(lambda: one.tasks("RUNNING") and other.tasks("RUNNING"))
     before = {job.id for job in other.queue()}
@@ -23,6 +23,7 @@ def test_cancel_ends_this_experiments_jobs_and_no_others(on_cluster):
     assert {job.id for job in other.queue()} == before
     assert one.state("shadow_models").todo
     assert "next: python -m jobs resume config_data/demo.yml" in one.jobs("status")
+    (other.mischief / "hold").unlink()
     other.wait_until_left_alone()
     assert not other.state("shadow_models").todo
     assert "no jobs in the queue" in one.jobs("cancel")
@@ -67,12 +68,14 @@ def test_jobs_of_other_settings_are_in_the_way_of_new_ones(on_cluster):
     assert "was submitted for other settings of own and is still pending" in done.stderr
 
 
-def test_the_controller_may_be_restarted_meanwhile(under_way):
-    """What runs goes on; a command that comes in between says what is the matter."""
+def test_the_controller_may_be_restarted_meanwhile(on_cluster):
+    """What is queued stays queued; a command that comes in between says what is the matter."""
+    own = on_cluster(**HELD)
+    own.submit("--only", "shadow_models")
     shell("scontrol", "shutdown", "slurmctld")
     process = Path("/var/lib/slurm-tests/run/slurmctld.pid")
-    under_way["report"].wait_for(lambda: not process.exists())
-    said = under_way["limited"].jobs("status")
-    assert "What is queued is not known: " in said
+    own.wait_for(lambda: not process.exists())
+    assert "What is queued is not known: " in own.jobs("status")
     shell("slurmctld")
-    under_way["limited"].wait_for(under_way["limited"].queue)
+    own.wait_for(lambda: "SLURM is at work on shadow_models" in own.jobs("status"))
+    assert len(own.queue()) == 2

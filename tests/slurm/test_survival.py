@@ -20,7 +20,7 @@ def test_killed_emptied_and_cancelled_tasks_are_survived_to_the_same_report_as_i
     assert "You may log out." in under_way["said"]
     inline = session_cluster("inline", *MANY, f"name={ran.experiment.name}")
     inline.jobs("run", "--executor", "inline")
-    ran.wait_until_left_alone(300)
+    ran.wait_until_left_alone()
     assert "all done; the report" in ran.jobs("status")
     assert data_sets(ran.experiment) == data_sets(inline.experiment)
     assert [name for name in ("kill-train-00025", "exit-train-00055") if (ran.mischief / name).exists()] == []
@@ -32,7 +32,7 @@ def test_killed_emptied_and_cancelled_tasks_are_survived_to_the_same_report_as_i
 
 def test_three_failing_shards_leave_197_and_resume_after_the_fix_does_exactly_three(under_way):
     failing = under_way["failing"]
-    failing.wait_until_left_alone(240)
+    failing.wait_until_left_alone()
     state = failing.state("shadow_models")
     assert state.failed == FAILING
     assert state.todo == list(FAILING)
@@ -59,7 +59,7 @@ def test_three_failing_shards_leave_197_and_resume_after_the_fix_does_exactly_th
 def test_a_time_limit_in_mid_pack_loses_nothing(under_way):
     """15 shards of 4 s do not fit in a minute."""
     limited = under_way["limited"]
-    limited.wait_until_left_alone(240)
+    limited.wait_until_left_alone()
     state = limited.state("shadow_models")
     assert state.todo == []
     assert limited.made() == trained(state.shards)

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import tempfile
 
+import click
 import pytest
 
 from pipeline import ROOT
+from stages.command import run_command
 
 
 def run(stage, *arguments):
@@ -30,6 +33,37 @@ def test_stages_one_by_one(tiny, tmp_path):
     early = run("weight_stats", *given)
     assert early.returncode == 1
     assert "error: weight_stats all: shadow_models: 2 of 3 shards are not done" in early.stderr
+
+
+def test_what_is_printed_into_a_full_device_or_nowhere_is_no_traceback():
+    status = f"{sys.executable} -m jobs status kkt_red_blue"
+    for into, code, said in (
+        (">/dev/full", 1, "error: what is printed: No space left on device; the traceback is in "),
+        (">&-", 0, ""),
+        ("2>/dev/full --nonsense", 2, ""),
+        ("| true; exit ${PIPESTATUS[0]}", None, ""),
+    ):
+        done = subprocess.run(["bash", "-c", f"{status} {into}"], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.stderr.startswith(said), into
+        assert len(done.stderr.splitlines()) == bool(said), done.stderr
+        assert code in (None, done.returncode), into
+
+
+def test_a_defect_is_one_line_that_says_where_the_traceback_is(tmp_path, monkeypatch, capsys):
+    @click.command()
+    def command():
+        raise ZeroDivisionError("nobody thought of it\nand of this")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    assert ended.value.code == 1
+    (saved,) = tmp_path.iterdir()
+    said = "error: a defect of this program: ZeroDivisionError: nobody thought of it; the traceback is in "
+    assert capsys.readouterr().err == f"{said}{saved}\n"
+    assert "raise ZeroDivisionError" in saved.read_text()
+    assert saved.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(

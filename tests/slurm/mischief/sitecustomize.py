@@ -1,6 +1,7 @@
 """On PYTHONPATH of a test's tasks, this makes shards misbehave as files in the folder $MISCHIEF say, and keeps count.
 
 raise-SHARD    fail, as long as the file is there        kill-SHARD, exit-SHARD    once: SIGKILL, or exit code 0
+hold           every shard waits, as long as the file is there
 slow           so many seconds before each shard         slow-steps                so many before each training step
 made           a line for every shard that was made      stepped                   touched at each training step
 """
@@ -36,6 +37,8 @@ def disturb_shards(execution):
         deadline = time.monotonic() + seconds_of("slow")
         while (left := deadline - time.monotonic()) > 0:  # a signal ends a sleep early where its handler raises
             time.sleep(left)
+        while (FOLDER / "hold").exists():
+            time.sleep(0.1)
         if (FOLDER / f"raise-{shard}").exists():
             raise ValueError(f"mischief in {shard}")
         if once(f"kill-{shard}"):
