@@ -68,7 +68,7 @@ def attacked_network(experiment: Experiment, source: "ImageSource"):
     generator = torch_generator(experiment.seed, "gradient_inversion", "network")
     shape = (data.channels, data.image_size, data.image_size)
     classes = int(source.labels.max()) + 1
-    drawn = {"activation": asked.activation, "init": asked.init, "filters": asked.filters}
+    drawn = {"activation": asked.activation, "init": asked.init, "filters": asked.filters, "hidden": asked.hidden}
     network = build(asked.name, shape, classes, generator, **drawn)
     if asked.train_steps:
         chosen = range(min(len(source), TRAINING_IMAGES))
