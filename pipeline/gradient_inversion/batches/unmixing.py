@@ -7,6 +7,8 @@ from pipeline.gradient_inversion.batches.mixture import HiddenLayer, Mixture
 from pipeline.gradient_inversion.batches.polish import Directions
 
 ROUNDS = 4
+NEAR_ZERO = 100.0
+"""A pre-activation is not told from zero if it is below so many roundings of its products."""
 
 
 def unmix(mixture: Mixture, layer: HiddenLayer, found: Directions) -> tuple[Tensor, Tensor]:
@@ -30,16 +32,25 @@ def refined(mixture: Mixture, layer: HiddenLayer, inputs: Tensor, labels: Tensor
     """Inputs (m, D) of a whole batch made exact: their own δ in place of those found, solved again; and weights (m,).
 
     A weight is how often an image stands in `size` times the mean: 1, 2 for an image that is there twice, below 1 where
-    it was clipped.
+    it was clipped. Units that an image may fire or not, by rounding alone, are left out.
     """
+    told = _told(mixture, layer, inputs)
     weights = inputs.new_ones(len(inputs))
     for _ in range(ROUNDS):
-        extended = solve(layer.deltas(inputs, labels), mixture.matrix)
+        extended = solve(layer.deltas(inputs, labels)[:, told], mixture.matrix[told])
         new, weights = extended[:, :-1] / extended[:, -1:], extended[:, -1] * size
         step, inputs = (new - inputs).abs().max(), new
         if not step > 1e-13:
             break
     return inputs, weights
+
+
+def _told(mixture: Mixture, layer: HiddenLayer, inputs: Tensor) -> Tensor:
+    """(n,) bool: units whose pre-activations are away from zero, whoever's arithmetic computes them; all if few are."""
+    before = torch.addmm(layer.bias, inputs, layer.weight.T).abs()
+    size = inputs.norm(dim=1)[:, None] * layer.weight.norm(dim=1)
+    told = (before > NEAR_ZERO * mixture.precision * size).all(0)
+    return told if told.sum() >= 2 * mixture.rank else torch.ones_like(told)
 
 
 def solve(deltas: Tensor, matrix: Tensor) -> Tensor:
