@@ -37,6 +37,8 @@ def settle(mixture: Mixture, layer: HiddenLayer, fires: Tensor, errors: Tensor, 
     """Alternates projection and rounding from patterns (S, n) and errors (S, K); in float32, all starts at once."""
     left, fires, errors = mixture.left_single, fires.float(), errors.float()
     hold = HOLD_FEW if layer.classes <= FEW_CLASSES else HOLD_MANY if trained else None
+    if layer.classes >= len(layer.bias):
+        hold = None  # any δ is some e's
     whitener, white = _whitened(layer.readout)
     guess = errors @ layer.readout.float()
     ended: list[tuple[Tensor, Tensor, Tensor]] = []

@@ -100,6 +100,7 @@ def test_the_same_gradient_gives_the_same_bytes(exposed_batch):
     [
         (60, {"hidden": (80,), "centred": True}, "peeling found"),
         (60, {"hidden": (40,)}, "at most 40 images apart, not 60"),
+        (10, {"hidden": (40,), "classes": 100, "activation": "relu"}, "peeling found"),
         (20, {"wrong_size": 19}, "a rank above 19"),
         (10, {"activation": "leaky_relu"}, "LeakyReLU leaves none"),
         (10, {"activation": "tanh"}, "Tanh leaves none"),
