@@ -103,7 +103,7 @@ def _spear(network: Chain, gradient: Gradient, size: int) -> Tensor:
         direction = torch.linalg.svd(left[rows], full_matrices=True)[2][:, -1]
         silent = (direction @ left.T).abs() < 1e-9
         for one, zeros in zip(direction, silent.sum(1), strict=True):
-            known = any(float((one @ other).abs()) > 1 - 1e-7 for other in kept)
+            known = any(float((one @ other).abs()) > 0.999 for other in kept)
             if zeros >= len(left) / 4 and not known:
                 kept.append(one)
         if len(kept) >= size:
