@@ -100,7 +100,8 @@ def _spear(network: Chain, gradient: Gradient, size: int) -> Tensor:
     kept: list[Tensor] = []
     for _ in range(DRAWS // 1000):
         rows = torch.rand(1000, len(left), generator=generator).topk(size - 1, dim=1).indices
-        direction = torch.linalg.svd(left[rows], full_matrices=True)[2][:, -1]
+        _, strength, right = torch.linalg.svd(left[rows], full_matrices=True)
+        direction = right[strength[:, -1] > 1e-6, -1]  # rows that are all silent in two images single out neither
         silent = (direction @ left.T).abs() < 1e-9
         for one, zeros in zip(direction, silent.sum(1), strict=True):
             known = any(float((one @ other).abs()) > 0.999 for other in kept)
