@@ -13,6 +13,8 @@ from stages.stage import Resources, Stage, Work
 if TYPE_CHECKING:
     from pipeline.data.sources import ImageSource
 
+PROBE_IMAGES = 300
+"""On so many images, the last of the data, a prediction looks at which units fire."""
 TRAINING_IMAGES = 5000
 """What a network that is not attacked fresh is trained on: the first of the data."""
 
@@ -71,7 +73,7 @@ def attacked_network(experiment: Experiment, source: "ImageSource"):
     generator = torch_generator(experiment.seed, "gradient_inversion", "network")
     shape = (data.channels, data.image_size, data.image_size)
     classes = int(source.labels.max()) + 1
-    drawn = {"activation": asked.activation, "init": asked.init, "filters": asked.filters}
+    drawn = {"activation": asked.activation, "init": asked.init, "filters": asked.filters, "hidden": asked.hidden}
     network = build(asked.name, shape, classes, generator, **drawn)
     if asked.train_steps:
         chosen = range(min(len(source), TRAINING_IMAGES))
@@ -119,11 +121,18 @@ def run(work: Work) -> Result:
 def prediction(experiment: Experiment) -> str:
     """What the network alone says about recoverability, before any gradient is seen."""
     from pipeline.data.sources import load
+    from pipeline.gradient_inversion.batches.network import obstacle
+    from pipeline.gradient_inversion.batches.prediction import expect
     from pipeline.gradient_inversion.prediction import predict
 
     source = load(experiment.data, "train", experiment.paths.data_root)
-    found = predict(attacked_network(experiment, source), experiment.gradient_inversion.batch_size)
-    return f"{found}\n{'recoverable' if found.recoverable else found.reason}"
+    network, batch_size = attacked_network(experiment, source), experiment.gradient_inversion.batch_size
+    found = predict(network, batch_size)
+    said = f"{found}\n{'recoverable' if found.recoverable else found.reason}"
+    if batch_size == 1 or len(network.head) == 1:
+        return said
+    probe = pixels(experiment, source, range(max(0, len(source) - PROBE_IMAGES), len(source)))
+    return f"{said}\n{obstacle(network) or expect(network, probe, batch_size)}"
 
 
 STAGE = Stage(

@@ -35,6 +35,8 @@ def walk_back(
     """
     steps, batch = features.value.shape[:2]
     refusals = [refusal or unread(network) for refusal in features.refusals]
+    if not network.convolutions:
+        return features.value.unflatten(2, network.image_shape), [Recoverability((), refusal) for refusal in refusals]
     images = features.value.new_full((steps, batch, *network.image_shape), torch.nan)
     lines: list[list[LayerReport]] = [[] for _ in range(steps)]
     going = torch.tensor([n for n, refusal in enumerate(refusals) if refusal is None], dtype=torch.long)
@@ -58,6 +60,8 @@ def walk_back(
 
 def unread(network: Chain) -> str | None:
     """Why no gradient tells the whole image: the first convolution's stride may pass over pixels."""
+    if not network.convolutions:
+        return None
     first = network.convolutions[0]
     missed = int((~first.read_pixels).sum())
     return f"{first.name}: not recoverable: {missed} pixels of the image are never read" if missed else None

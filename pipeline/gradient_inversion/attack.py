@@ -33,6 +33,10 @@ class Inversion:
     reports: tuple[Recoverability, ...] | None
     """Per gradient, why it could or could not be inverted; None from an attack that solves no equations."""
     seconds: float
+    alone: Tensor | None = None
+    """(N, B) residuals of images of batches that are certified one by one, ∞ of others; None where none can be."""
+    found_by: tuple[tuple[str, ...], ...] = ()
+    """Per gradient of a batch, for each image the method that found it; "" for an image that none did."""
 
     @property
     def refusals(self) -> tuple[str | None, ...]:
@@ -45,9 +49,21 @@ class Inversion:
         return torch.tensor([refusal is None for refusal in self.refusals])
 
     @property
+    def certified(self) -> Tensor:
+        """(N, B) bool: images of a gradient that is a success, and those of others that are certified alone."""
+        whole = self.success[:, None].expand(self.estimate.shape[:2])
+        return whole if self.alone is None else whole | self.alone.isfinite()
+
+    @property
+    def image_residual(self) -> Tensor:
+        """(N, B) the residual of an image's gradient, or of the image alone where that is what certifies it."""
+        whole = self.residual[:, None].expand(self.estimate.shape[:2])
+        return whole if self.alone is None else whole.where(self.success[:, None] | ~self.alone.isfinite(), self.alone)
+
+    @property
     def images(self) -> Tensor:
-        """(N, B, C, H, W) the estimates that are successes, NaN in place of all others."""
-        return self.estimate.where(self.success[:, None, None, None, None], torch.nan)
+        """(N, B, C, H, W) the estimates that are certified, NaN in place of all others."""
+        return self.estimate.where(self.certified[:, :, None, None, None], torch.nan)
 
     def _refusal(self, n: int) -> str | None:
         if self.reports is not None and not self.reports[n].recoverable:
@@ -66,6 +82,7 @@ def attack(
     pixel_range: tuple[float, float] | None = None,
     exposure: Exposure | None = None,
     layer_input: LayerInput = convolution_input,
+    starts_per_image: int = 100,
 ) -> Inversion:
     """Inverts N gradients by R-CONV, each of one image or the mean over a batch of B; all arithmetic in float64.
 
@@ -83,7 +100,7 @@ def attack(
     if batch_size == 1:
         candidates = [sharpen(network, exact, each, precision) for each in features_of_single_images(network, exact)]
     else:
-        candidates = [features_of_batches(network, exact, batch_size, precision)]
+        candidates = [features_of_batches(network, exact, batch_size, precision, starts_per_image)]
     outcomes = [_follow(network, exact, features, labels, precision, exposure, layer_input) for features in candidates]
     chosen = [_choose(outcomes, n, float(precision[n].sqrt()), pixel_range) for n in range(count(gradient))]
     return Inversion(
@@ -93,6 +110,8 @@ def attack(
         tolerance=precision.sqrt(),
         reports=tuple(report for _, report in chosen),
         seconds=time.perf_counter() - start,
+        alone=candidates[0].alone,
+        found_by=candidates[0].found_by,
     )
 
 
@@ -117,7 +136,9 @@ def _follow(
     layer_input: LayerInput,
 ) -> _Outcome:
     images, reports = walk_back(network, gradient, features, precision, layer_input)
-    residual, labels = certify(network, gradient, images, labels, exposure)
+    residual, labels = certify(
+        network, gradient, images, labels if features.labels is None else features.labels, exposure
+    )
     return _Outcome(images, labels, residual, reports, features.saturated)
 
 

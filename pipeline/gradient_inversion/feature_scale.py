@@ -26,9 +26,10 @@ def sharpen(network: Chain, gradient: Gradient, features: Features, precision: T
     Unchanged where the head has a bias, where the last activation is linear on both sides of zero (a scale then passes
     through every layer and no equation tells it), and where a δ is so small that its digits are gone: with a refusal.
     """
-    head, last = network.head[0], network.convolutions[-1]
-    if head.bias is not None:
+    head = network.head[0]
+    if head.bias is not None or not network.convolutions:
         return features
+    last = network.convolutions[-1]
     delta = features.gradient[:, 0] @ torch.linalg.pinv(head.weight)
     doubt = torch.finfo(torch.float64).eps / delta.norm(dim=1)
     refusals, saturated = list(features.refusals), set()

@@ -23,6 +23,12 @@ class Features:
     """Per gradient, why its features are NaN, or not to be followed."""
     saturated: frozenset[int] = frozenset()
     """The gradients whose features are refused for a loss derivative that has lost its digits."""
+    labels: Tensor | None = None
+    """(N, B) of batches, where un-mixing tells them."""
+    alone: Tensor | None = None
+    """(N, B) residuals of images that are certified one by one, whatever became of the rest of their batch; else ∞."""
+    found_by: tuple[tuple[str, ...], ...] = ()
+    """Per batch, for each image the method that found it; "" for an image that none did."""
 
 
 def features_of_single_images(network: Chain, gradient: Gradient) -> list[Features]:

@@ -115,7 +115,7 @@ class Linear:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """A network read for inversion: convolutions, flatten, fully connected layers; `module` computes it forward."""
+    """A network read for inversion: convolutions if any, flatten, fully connected layers; `module` runs it."""
 
     module: nn.Module
     image_shape: Shape
@@ -156,7 +156,7 @@ def read_network(module: nn.Module, image_shape: Shape) -> Chain:
             if last is None or last.activation:
                 raise UserError(f"layer {name}: an activation must follow a convolution or a fully connected layer")
             (head if head else convolutions)[-1] = replace(last, activation=activation)
-    if not convolutions or not head or head[-1].activation:
+    if not flat or not head or head[-1].activation:
         raise UserError("the network must be convolutions, flatten, fully connected layers, and end in plain logits")
     for depth in reversed(range(len(convolutions) - 1)):
         convolutions[depth] = replace(convolutions[depth], read_values=convolutions[depth + 1].read_pixels)

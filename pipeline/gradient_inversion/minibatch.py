@@ -1,9 +1,10 @@
-"""Un-mixing the mean gradient of a batch, through the zeros that ReLU left in the features of each image.
+"""Un-mixing the mean gradient of a batch into what each image gave to the fully connected layers.
 
-The first fully connected layer's gradient is Σ_b δ_b x_bᵀ: its rows span the B feature vectors and nothing tells them
-apart, except that x_b ≥ 0 with many exact zeros. With V (B, D) a basis of that span, the features are rays of the cone
-{q : Vᵀq ≥ 0} on which far more constraints are tight than the B−1 that make a corner. Linear programs walk to corners;
-each new objective is made to prefer corners not yet found.
+Where there are hidden layers, the units that an image leaves silent tell it apart: see `batches`. Where there are
+logits alone, the zeros that ReLU left in the features do. The gradient is Σ_b δ_b x_bᵀ: its rows span the B feature
+vectors and nothing tells them apart, except that x_b ≥ 0 with many exact zeros. With V (B, D) a basis of that span, the
+features are rays of the cone {q : Vᵀq ≥ 0} on which far more constraints are tight than the B−1 that make a corner.
+Linear programs walk to corners; each new objective is made to prefer corners not yet found.
 """
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 from pipeline.gradient_inversion.activations import ReLU
+from pipeline.gradient_inversion.batches.network import Unmixed, obstacle, unmix_batch
 from pipeline.gradient_inversion.fully_connected import Features
 from pipeline.gradient_inversion.layers import Chain
 from pipeline.gradient_inversion.step import Gradient
@@ -23,8 +25,44 @@ SPARE_ZEROS = 5
 """A corner is taken for an image's features if so many more constraints are tight there than make a corner."""
 
 
-def features_of_batches(network: Chain, gradient: Gradient, batch_size: int, precision: Tensor) -> Features:
+def features_of_batches(
+    network: Chain, gradient: Gradient, batch_size: int, precision: Tensor, starts_per_image: int = 100
+) -> Features:
     """Features of N batches of B = `batch_size` images, up to the order of the images, or the reasons why not."""
+    if len(network.head) == 1:
+        return _by_zeros(network, gradient, batch_size, precision)
+    steps = [
+        _by_units(network, gradient, n, batch_size, float(precision[n]), starts_per_image)
+        for n in range(len(precision))
+    ]
+    return Features(
+        torch.stack([step.features for step in steps]),
+        torch.stack([step.gradient for step in steps]),
+        tuple(step.reason for step in steps),
+        labels=torch.stack([step.labels for step in steps]),
+        alone=torch.stack([step.alone for step in steps]),
+        found_by=tuple(step.found_by for step in steps),
+    )
+
+
+def _by_units(
+    network: Chain, gradient: Gradient, n: int, batch_size: int, precision: float, starts_per_image: int
+) -> Unmixed:
+    """One batch, un-mixed by the units of the last hidden layer that its images leave silent."""
+    given = {name: part[n] for name, part in gradient.items()}
+    first, reason = network.head[0], obstacle(network)
+    if reason is None and batch_size > (most := distinguishable(network)):
+        reason = f"{first.name}: its gradient keeps at most {most} images apart, not {batch_size}"
+    if reason is None and not all(part.isfinite().all() for part in given.values()):
+        reason = f"{first.name}: the gradient holds NaN or infinite values"
+    if reason is None:
+        return unmix_batch(network, given, batch_size, precision, starts_per_image)
+    nothing = first.weight.new_full((batch_size, first.weight.shape[1]), torch.nan)
+    no_labels = torch.zeros(batch_size, dtype=torch.long)
+    return Unmixed(nothing, nothing, no_labels, ("",) * batch_size, torch.full((batch_size,), torch.inf), reason)
+
+
+def _by_zeros(network: Chain, gradient: Gradient, batch_size: int, precision: Tensor) -> Features:
     layer = network.head[0]
     found = [_features_of_batch(network, gradient, n, batch_size, float(precision[n])) for n in range(len(precision))]
     nothing = torch.full((batch_size, layer.weight.shape[1]), torch.nan, dtype=torch.float64)
@@ -33,6 +71,7 @@ def features_of_batches(network: Chain, gradient: Gradient, batch_size: int, pre
         torch.stack([value for value, _ in pairs]),
         torch.stack([arriving for _, arriving in pairs]),
         tuple(outcome if isinstance(outcome, str) else None for outcome in found),
+        found_by=tuple(("" if isinstance(outcome, str) else "linear programs",) * batch_size for outcome in found),
     )
 
 
@@ -41,7 +80,7 @@ def _features_of_batch(
 ) -> tuple[Tensor, Tensor] | str:
     """Features and loss gradients there, both (B, D), or the reason why there are none."""
     layer = network.head[0]
-    if layer.bias is None or not isinstance(network.convolutions[-1].activation, ReLU):
+    if layer.bias is None or not (network.convolutions and isinstance(network.convolutions[-1].activation, ReLU)):
         return f"{layer.name}: a batch is un-mixed only before a layer with a bias and behind a ReLU, whose zeros tell"
     weight_gradient, bias_gradient = gradient[f"{layer.name}.weight"][n], gradient[f"{layer.name}.bias"][n]
     if not (weight_gradient.isfinite().all() and bias_gradient.isfinite().all()):
@@ -62,12 +101,14 @@ def _features_of_batch(
 
 
 def distinguishable(network: Chain) -> int:
-    """The most images whose features the first fully connected layer's gradient keeps apart: its rank.
+    """The most images whose features the fully connected layers' gradients keep apart: their rank.
 
-    That is its number of outputs, less one where they are logits: a softmax's derivatives sum to zero.
+    That is its number of outputs, less one where they are logits: a softmax's derivatives sum to zero. A batch is
+    carried through all hidden layers, so that the narrowest of them counts.
     """
-    outputs = len(network.head[0].weight)
-    return max(1, outputs - 1) if len(network.head) == 1 else outputs
+    if len(network.head) == 1:
+        return max(1, len(network.head[0].weight) - 1)
+    return min(len(layer.weight) for layer in network.head[:-1])
 
 
 def _why_rank(rank: int, batch_size: int, network: Chain) -> str:

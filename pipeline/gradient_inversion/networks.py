@@ -1,4 +1,5 @@
-"""The eight networks of the R-CONV study: convolutions with activations, then one fully connected layer.
+"""The eight networks of the R-CONV study: convolutions with activations, then one fully connected layer; and one
+without convolutions, `fully_connected`. Hidden fully connected layers can be put before the logits of each.
 
 Sources: R-CONV (arXiv 2406.04227) for the LeNet family, DLG (arXiv 1906.08935) for `dlg_lenet`,
 R-GAP (arXiv 2010.07733) for `rgap_cnn6`.
@@ -38,6 +39,7 @@ class NetworkPlan:
     activation: str
     bias: bool = True
     logits: int | None = None
+    hidden: tuple[int, ...] = ()
 
 
 def _lenet(*filters: int, leaky: int, activation: str = "relu") -> NetworkPlan:
@@ -72,6 +74,7 @@ PLANS = {
         bias=False,
         logits=1,
     ),
+    "fully_connected": NetworkPlan((), activation="relu", hidden=(1000,)),
 }
 
 
@@ -84,11 +87,13 @@ def build(
     activation: str | None = None,
     init: str = "uniform",
     filters: tuple[int, ...] | None = None,
+    hidden: tuple[int, ...] | None = None,
 ) -> nn.Sequential:
     """A network of the study in float64, for images `(C, H, W)`.
 
     `init` is "uniform", every parameter from U(−0.5, 0.5) as in R-CONV, or "default", PyTorch's own law;
-    `filters` replaces the numbers of filters, layer by layer. A plan with its own number of logits ignores `classes`.
+    `filters` replaces the numbers of filters, layer by layer; `hidden` the widths of the fully connected layers before
+    the logits. A plan with its own number of logits ignores `classes`.
     Raises UserError for an unknown name, or filters that do not match the network's depth.
     """
     if name not in PLANS:
@@ -106,7 +111,12 @@ def build(
         layers.append(ACTIVATIONS[c.activation or activation or plan.activation]())
         channels = c.filters
         height, width = ((size + 2 * c.padding - c.kernel) // c.stride + 1 for size in (height, width))
-    layers += [nn.Flatten(), nn.Linear(channels * height * width, plan.logits or classes, bias=plan.bias)]
+    layers.append(nn.Flatten())
+    inputs = channels * height * width
+    for width in plan.hidden if hidden is None else hidden:
+        layers += [nn.Linear(inputs, width, bias=plan.bias), ACTIVATIONS[activation or plan.activation]()]
+        inputs = width
+    layers.append(nn.Linear(inputs, plan.logits or classes, bias=plan.bias))
     network = nn.Sequential(*layers).double()
     initialise(network, init, generator)
     return network

@@ -7,7 +7,17 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from pipeline.settings import Integers, Settings, Strings
 
-NETWORKS = Literal["lenet", "lenet_a", "lenet_o", "o_cnn6", "lenet_4_relu", "lenet_all_relu", "dlg_lenet", "rgap_cnn6"]
+NETWORKS = Literal[
+    "lenet",
+    "lenet_a",
+    "lenet_o",
+    "o_cnn6",
+    "lenet_4_relu",
+    "lenet_all_relu",
+    "dlg_lenet",
+    "rgap_cnn6",
+    "fully_connected",
+]
 
 
 class AttackedNetwork(Settings):
@@ -19,6 +29,9 @@ class AttackedNetwork(Settings):
     )
     init: Literal["uniform", "default"] = Field(default="uniform", description="uniform = U(−0.5, 0.5)")
     filters: Integers | None = Field(default=None, description="instead of the plan's own, layer by layer")
+    hidden: Integers | None = Field(
+        default=None, description="widths of fully connected layers before the logits, instead of the plan's own"
+    )
     train_steps: NonNegativeInt = Field(default=0, description="steps of Adam before the gradient is taken")
 
     @model_validator(mode="after")
@@ -99,6 +112,9 @@ class GradientInversion(Settings):
     attacks: Strings = ("r_conv",)
     peers: Peers = Peers()
     refine: bool = Field(default=False, description="r_conv: then fit noisy gradients by least squares")
+    starts_per_image: PositiveInt = Field(
+        default=100, description="of the search that un-mixes batches behind a hidden layer; bounds its time"
+    )
 
     @model_validator(mode="after")
     def _consistent(self):

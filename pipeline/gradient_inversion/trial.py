@@ -54,6 +54,7 @@ def invert(
         batch_size=asked.batch_size,
         pixel_range=(0.0, 1.0),
         exposure=exposed.exposure,
+        starts_per_image=asked.starts_per_image,
     )
     if not asked.refine:
         return found
@@ -64,13 +65,14 @@ def invert(
 
 
 def score(exposed: Exposed, inversion: Inversion, lpips: Metric | None = None) -> dict[str, np.ndarray]:
-    """Row by row of the N·B images: original, estimate; mse, psnr, ssim, lpips; residual, tolerance, success of its
+    """Row by row of the N·B images: original, estimate; mse, psnr, ssim, lpips, success; residual, tolerance of its
     gradient. `lpips` is a metric of images in [-1, 1]; without one that column is NaN.
 
     The images of a batch come in no order; each original is paired with an estimate so that the sum of errors is least.
     Where an attack gave up, estimate and scores are NaN.
     """
-    originals, estimates = exposed.images, _paired(exposed.images, inversion.estimate)
+    originals, order = exposed.images, _order(exposed.images, inversion.estimate)
+    estimates = torch.stack([found[own] for found, own in zip(inversion.estimate, order, strict=True)])
     batch = originals.shape[1]
     scores = {
         "original": originals.float(),
@@ -84,13 +86,15 @@ def score(exposed: Exposed, inversion: Inversion, lpips: Metric | None = None) -
         first, second = (2 * images.flatten(0, 1).float() - 1 for images in (originals, estimates.clamp(0, 1)))
         scores["lpips"] = lpips(first, second).view(originals.shape[:2])
     rows = {name: part.flatten(0, 1).numpy() for name, part in scores.items()}
-    per_gradient = {"residual": inversion.residual, "tolerance": inversion.tolerance, "success": inversion.success}
-    return rows | {name: part.repeat_interleave(batch).numpy() for name, part in per_gradient.items()}
+    for name, part in {"residual": inversion.image_residual, "success": inversion.certified}.items():
+        rows[name] = part.gather(1, order).flatten().numpy()
+    return rows | {"tolerance": inversion.tolerance.repeat_interleave(batch).numpy()}
 
 
-def _paired(originals: Tensor, estimates: Tensor) -> Tensor:
-    paired = estimates.clone()
-    for n, (batch, found) in enumerate(zip(originals, estimates, strict=True)):
+def _order(originals: Tensor, estimates: Tensor) -> Tensor:
+    """(N, B) for each original the place of its estimate."""
+    order = []
+    for batch, found in zip(originals, estimates, strict=True):
         errors = mean_squared_error(batch[:, None], found[None]).nan_to_num(torch.inf).clamp(max=1e300)
-        paired[n] = found[linear_sum_assignment(errors.numpy())[1]]
-    return paired
+        order.append(torch.from_numpy(linear_sum_assignment(errors.numpy())[1]))
+    return torch.stack(order)

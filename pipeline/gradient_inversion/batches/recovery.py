@@ -1,0 +1,93 @@
+"""The inputs of a hidden layer behind the mean gradient of a batch: peeling, then the search, then un-mixing."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.gradient_inversion.batches.mixture import HiddenLayer, Mixture, mixture, rank_one_residual
+from pipeline.gradient_inversion.batches.peeling import peel
+from pipeline.gradient_inversion.batches.search import search
+from pipeline.gradient_inversion.batches.starts import classes_of
+from pipeline.gradient_inversion.batches.unmixing import refined, unmix
+from pipeline.randomness import torch_generator
+
+UNTOLD = 0.1
+"""A singular value beyond the B of a batch, over the last of them, that is no rounding but another image."""
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Images of one batch: m of them, m ≤ B."""
+
+    inputs: Tensor
+    """(m, D) of the hidden layer"""
+    labels: Tensor
+    """(m,)"""
+    residual: Tensor
+    """(m,) per image: see `rank_one_residual`"""
+    found_by: tuple[str, ...]
+    """"peeling" or "search", per image"""
+    complete: bool
+    """Whether these are all images of the batch."""
+    reason: str | None = None
+    """Why the others are missing."""
+
+
+def recover(
+    layer: HiddenLayer,
+    weight_gradient: Tensor,
+    bias_gradient: Tensor,
+    mean_error: Tensor,
+    size: int,
+    precision: float,
+    starts_per_image: int,
+) -> Recovered:
+    """Images behind the mean gradient over `size` images, (n, D) and (n,), and of the logits' bias, (K,)."""
+    whole = mixture(torch.cat([weight_gradient, bias_gradient[:, None]], 1), precision, size)
+    inputs, labels = peel(whole, layer, size, max(1e-7, 30 * whole.grain))
+    if whole.beyond > UNTOLD:
+        reason = f"the gradient has a rank above {size}, so it does not come from {size} images"
+        return Recovered(inputs[:0], labels[:0], whole.strength[:0], (), False, reason)
+    peeled = len(inputs)
+    if peeled < whole.rank:
+        core, error = _without(whole, layer, inputs, labels, mean_error, size)
+        classes = classes_of(core, layer, error * size / (size - peeled), size - peeled)
+        generator = torch_generator("un-mixing", size)
+        found = search(core, layer, classes, starts_per_image * core.rank, generator)
+        if len(found.labels) == core.rank:
+            more, own = unmix(core, layer, found)
+            inputs, labels = torch.cat([inputs, more]), torch.cat([labels, own])
+        left = core.rank - len(found.labels)
+    found_by = ["peeling"] * peeled + ["search"] * (len(inputs) - peeled)
+    if len(inputs) < whole.rank:
+        residual = rank_one_residual(whole, layer, inputs, labels, size)
+        reason = f"peeling found {peeled} of {size} images, the search all but {left} of the others' δ"
+        return Recovered(inputs, labels, residual, tuple(found_by), False, reason)
+    inputs, weights = refined(whole, layer, inputs, labels, size)
+    residual = rank_one_residual(whole, layer, inputs, labels, size, weights)
+    copies = weights.round().clamp(min=1).long() if whole.rank < size else torch.ones_like(labels)
+    places = torch.arange(len(inputs), device=inputs.device).repeat_interleave(copies)[:size]
+    missing = size - len(places)
+    return Recovered(
+        inputs[places],
+        labels[places],
+        residual[places],
+        tuple(found_by[place] for place in places.tolist()),
+        not missing,
+        f"the gradient has rank {whole.rank}: {missing} images fire no unit or have no error" if missing else None,
+    )
+
+
+def _without(
+    whole: Mixture, layer: HiddenLayer, inputs: Tensor, labels: Tensor, mean_error: Tensor, size: int
+) -> tuple[Mixture, Tensor]:
+    """The mixture and the mean error (K,) with some images' own parts taken out."""
+    if not len(inputs):
+        return whole, mean_error
+    deltas = layer.deltas(inputs, labels)
+    own = torch.cat([deltas.T @ inputs, deltas.sum(0)[:, None]], 1) / size
+    errors = layer.forward(inputs)[1] - torch.nn.functional.one_hot(labels, layer.classes)
+    matrix = whole.matrix - own
+    precision = whole.precision * float(whole.strength[0] / torch.linalg.matrix_norm(matrix))
+    return mixture(matrix, min(precision, 1e-3), whole.rank - len(inputs)), mean_error - errors.sum(0) / size
