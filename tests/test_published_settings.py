@@ -9,7 +9,8 @@ from pipeline import ROOT
 from pipeline.config import load
 
 ROW = re.compile(
-    r"\| `(?P<file>\w+)(?:, (?P<point>[^`]+))?` \| `(?P<key>[\w.]+)` \| (?P<there>.+) \| (?P<here>.+) \| ?(?P<why>.*) ?\|"
+    r"\| `(?P<file>\w+)(?:, (?P<point>[^`]+))?` \| `(?P<key>[\w.]+)` "
+    r"\| (?P<there>.+) \| (?P<here>.+) \| ?(?P<why>.*) ?\|"
 )
 
 
