@@ -54,6 +54,7 @@ def run(work: Work) -> Result:
     """h0/min_mse (V, G), MSE to the nearest image in [-1, 1]; h0/nearest, that image of the test split; h0/rebuilt
     (V, G, C, S, S); h0/psnr, h0/ssim and h0/lpips (where its weights are) against that image.
 
+    h0/person (V,), for identities: whom each victim is about.
     h1/<null>/min_mse, …/psnr, …/ssim, …/lpips (V, draws, G): the same of weights that saw none of victim v's images.
     victims/trained, victims/unseen (V,): accuracy of each on its own images, and on the others of the test split.
     Where features are read: features/cosine, found, expected (V, N), see training.Measured; h0/slot (V, G) which of the
@@ -64,6 +65,7 @@ def run(work: Work) -> Result:
     import numpy as np
     import torch
 
+    from pipeline.data.sources import load
     from pipeline.evaluation.image_metrics import lpips, psnr_in_unit_range, ssim_in_unit_range
     from pipeline.evaluation.min_mse import min_mse
     from pipeline.evaluation.nulls import null_readings
@@ -97,6 +99,9 @@ def run(work: Work) -> Result:
     h0 = min_mse(network, victims, metrics)
     arrays = {"h0/min_mse": h0.distances, "h0/nearest": h0.nearest, "h0/rebuilt": h0.rebuilt}
     arrays |= {f"h0/{name}": values for name, values in h0.likeness.items()}
+    if task.kind == "identity":  # the same persons come again: they are what is independent
+        people = load(data, "test", experiment.paths.data_root).labels
+        arrays["h0/person"] = people[shard["indices"][:, 0]]
     means = {"mean_h0": float(h0.distances.mean())}
     for position, null in enumerate(judged.nulls):
         drawn = null_readings(
@@ -146,7 +151,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=4.0, seconds_per_shard=120.0),
     run=run,
     check=check,
-    version=2,
+    version=3,
 )
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ def run(work: Work) -> Result:
         threshold = float(work.inputs["nearest_neighbour"].attributes("threshold")["threshold"])
     wanted = np.array(judged.false_positive_rates)
     h0 = scores.read(work.shard, "h0/min_mse")["h0/min_mse"]
+    units = scores.read(work.shard, "h0/person")["h0/person"] if experiment.task.kind == "identity" else None
     classes = h0.shape[1] if h0.shape[1] > 1 else 0
     scopes = [slice(None), *(slice(k, k + 1) for k in range(classes))]
     arrays = {"false_positive_rates": wanted}
@@ -47,7 +48,7 @@ def run(work: Work) -> Result:
         for position, scope in enumerate(scopes):
             generator = numpy_generator(experiment.seed, "roc", work.shard, null, position)
             held = h1[:, :, scope].reshape(len(h1), -1)
-            table.append(asdict(rates(h0[:, scope], held, threshold, wanted, judged.bootstraps, generator)))
+            table.append(asdict(rates(h0[:, scope], held, threshold, wanted, judged.bootstraps, generator, units)))
             work.progress(position + 1, len(scopes), f"scopes against {null}")
         arrays |= {f"{null}/{name}": np.stack([row[name] for row in table]) for name in table[0]}
         every_draw = h1.reshape(-1, h1.shape[2])
@@ -55,7 +56,9 @@ def run(work: Work) -> Result:
         arrays |= {f"{null}/published/{name}": np.asarray(value) for name, value in as_printed.items()}
         hits = h0 <= threshold, every_draw <= threshold
         arrays[f"{null}/recovered"] = np.stack([victims_by_recovered(one) for one in hits])
-        arrays[f"{null}/any_recovered"] = np.stack([share(hits[0].any(1)[:, None]), share((h1 <= threshold).any(2))])
+        arrays[f"{null}/any_recovered"] = np.stack(
+            [share(one, units) for one in (hits[0].any(1)[:, None], (h1 <= threshold).any(2))]
+        )
     main_null = judged.nulls[0]
     return Result(
         arrays,
@@ -75,7 +78,7 @@ STAGE = Stage(
     settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),
     run=run,
-    version=2,
+    version=3,
 )
 
 if __name__ == "__main__":

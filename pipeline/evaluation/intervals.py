@@ -1,6 +1,8 @@
-"""95 % intervals that know that the rows of one victim share one model: victims are resampled, never rows."""
+"""95 % intervals that know what is independent: victims, whose rows share one model, or the persons that several
+victims are about; these units are resampled, never rows."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import betaincinv, ndtr, ndtri
@@ -8,17 +10,22 @@ from scipy.special import betaincinv, ndtr, ndtri
 TAIL = 0.025
 
 
-def share(hits: np.ndarray) -> np.ndarray:
+def share(hits: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
     """(3,): the share of hits among (V, R) yes-or-no rows of V victims, and its interval.
 
-    Clopper and Pearson's at the effective sample size (Korn and Graubard 1998), the number of independent rows with the
-    same variance. With one row a victim it is Clopper and Pearson's own; where all rows agree, victims count.
+    `units` (V,): which independent unit each victim belongs to; none = each is its own. Clopper and Pearson's interval
+    at the effective sample size (Korn and Graubard 1998), the number of independent rows with the same variance. With
+    one row a unit it is Clopper and Pearson's own; where all rows agree, units count.
     """
-    per_victim = hits.mean(1)
-    value, victims = per_victim.mean(), len(hits)
-    variance = per_victim.var() / victims
-    rows = min(value * (1 - value) / variance, hits.size) if variance > 0 else victims
+    counts, sums = _by_unit(np.ones(len(hits)), units), _by_unit(hits.mean(1), units)
+    value, number = sums.sum() / counts.sum(), len(counts)
+    variance = ((sums - value * counts) ** 2).sum() / counts.sum() ** 2
+    rows = min(value * (1 - value) / variance, hits.size) if variance > 0 else number
     return np.array([value, *clopper_pearson(value, rows)])
+
+
+def _by_unit(values: np.ndarray, units: np.ndarray | None) -> np.ndarray:
+    return values if units is None else np.bincount(units, weights=values)
 
 
 def clopper_pearson(value: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
@@ -29,28 +36,39 @@ def clopper_pearson(value: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndar
     return low, high
 
 
+@dataclass(frozen=True)
+class Victims:
+    """units (V,): which independent unit each victim belongs to, numbered from 0; half (V,): which half it is in."""
+
+    units: np.ndarray
+    half: np.ndarray
+
+    @classmethod
+    def halved(cls, units: np.ndarray, generator: np.random.Generator) -> "Victims":
+        """A unit's victims are all in the same half."""
+        return cls(units, (generator.permutation(units.max() + 1) % 2 == 0)[units])
+
+    def draw(self, generator: np.random.Generator) -> np.ndarray:
+        """(V,): how often each victim comes when each half's units are drawn from themselves, with replacement."""
+        counts = np.zeros(self.units.max() + 1)
+        for side in (False, True):
+            members = np.unique(self.units[self.half == side])
+            counts += np.bincount(members[generator.integers(len(members), size=len(members))], minlength=len(counts))
+        return counts[self.units]
+
+
 def resamples(
-    halves: tuple[np.ndarray, np.ndarray], bootstraps: int, generator: np.random.Generator
+    victims: tuple[Victims, Victims], bootstraps: int, generator: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """How often each victim of H0 (V0,) and of H1 (V1,) is drawn: first each of them once, then `bootstraps` draws.
 
-    `halves` say which half each victim is in; a half is drawn from itself. Where both tables have the same halves, row
-    v of both is the same training set, and they are drawn together.
+    Where both tables have the same victims, row v of both is the same training set, and they are drawn together.
     """
-    yield tuple(np.ones(len(half)) for half in halves)
-    together = halves[0] is halves[1]
+    yield tuple(np.ones(len(one.half)) for one in victims)
+    together = victims[0] is victims[1]
     for _ in range(bootstraps):
-        drawn = [_draw(half, generator) for half in (halves[:1] if together else halves)]
+        drawn = [one.draw(generator) for one in (victims[:1] if together else victims)]
         yield drawn[0], drawn[-1]
-
-
-def _draw(half: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """half (V,) says which half each victim is in."""
-    counts = np.zeros(len(half))
-    for side in (False, True):
-        members = np.flatnonzero(half == side)
-        counts += np.bincount(members[generator.integers(len(members), size=len(members))], minlength=len(half))
-    return counts
 
 
 def around(value: np.ndarray, replicates: np.ndarray, victims: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.evaluation.curves import LARGEST_MSE, Gaussian, analytic_tpr, evidence, phi
-from pipeline.evaluation.intervals import around, no_narrower, resamples, share
+from pipeline.evaluation.intervals import Victims, around, no_narrower, resamples, share
 from pipeline.evaluation.ranking import Ranking
 
 METHODS = ("empirical", "neyman_pearson", "analytic")
@@ -47,14 +47,24 @@ def rates(
     false_positive_rates: Sequence[float],
     bootstraps: int,
     generator: np.random.Generator,
+    units: np.ndarray | None = None,
 ) -> Rates:
     """Rates of min-MSE tables (V0, R0) and (V1, R1), a row a victim; raises UserError for tables that say nothing.
 
-    With V0 = V1, row v of both is the same training set.
+    With V0 = V1, row v of both is the same training set. `units` (V0,), then: the independent unit of each victim, such
+    as the person that it is about; none = every victim is its own. Halves and intervals are by units.
     """
     refuse_useless("H0", h0)
     refuse_useless("H1", h1)
-    halves = _halves(len(h0), len(h1), generator)
+    if units is not None:
+        units = np.unique(units, return_inverse=True)[1].reshape(-1)
+        if units.max() + 1 < FEWEST_VICTIMS:
+            raise UserError(
+                f"the victims are about {units.max() + 1} persons; rates need at least {FEWEST_VICTIMS}, two for the "
+                "thresholds and two for the rates"
+            )
+    victims = _halves(len(h0), len(h1), units, generator)
+    halves = tuple(one.half for one in victims)
     finest = 1 / (min(halves[1].sum(), (~halves[1]).sum()) * h1.shape[1] + 1)
     wanted = np.asarray(false_positive_rates, dtype=float)
     curve_fpr = np.unique(np.concatenate([np.geomspace(finest, 1, CURVE_POINTS), np.linspace(finest, 1, CURVE_POINTS)]))
@@ -66,20 +76,20 @@ def rates(
         crossed.append(_crossed(values, null, halves, _by_evidence))
         moments = [Moments.of(values), Moments.of(null)]
     areas, tprs = [], []
-    for weights in resamples(halves, bootstraps, generator):
+    for weights in resamples(victims, bootstraps, generator):
         areas.append(whole.auc(*weights))
         tprs.append([_mean_tpr(hits, *weights, grid) for hits, _ in crossed])
         if moments:
             fits = (moment.fit(weight) for moment, weight in zip(moments, weights, strict=True))
             tprs[-1].append(analytic_tpr(*fits, grid))
-    fewest, once = min(len(h0), len(h1)), np.ones(len(h1))
+    fewest, once = min(one.units.max() + 1 for one in victims), np.ones(len(h1))
     tpr = _filled(around(np.array(tprs[0]), np.array(tprs[1:]), fewest), len(METHODS))
     tpr[: len(crossed)] = no_narrower(tpr[: len(crossed)], h0.size)
     measured = np.array([_mean_tpr(false_hits, once, once, grid[: len(wanted)]) for _, false_hits in crossed])
     return Rates(
         auc=around(np.array(areas[0]), np.array(areas[1:]), fewest),
-        threshold_tpr=share(h0 <= threshold),
-        threshold_fpr=share(h1 <= threshold),
+        threshold_tpr=share(h0 <= threshold, units),
+        threshold_fpr=share(h1 <= threshold, units if len(h1) == len(h0) else None),
         tpr=tpr[:, : len(wanted)],
         measured_fpr=_filled(measured, len(METHODS) - 1),
         resolved=wanted >= finest,
@@ -104,10 +114,12 @@ def refuse_useless(name: str, scores: np.ndarray) -> None:
         )
 
 
-def _halves(victims: int, null_victims: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _halves(
+    victims: int, null_victims: int, units: np.ndarray | None, generator: np.random.Generator
+) -> tuple[Victims, Victims]:
     """Which half each victim of H0 and of H1 is in; the same one where both tables have the same victims."""
-    half = generator.permutation(victims) % 2 == 0
-    return half, half if victims == null_victims else generator.permutation(null_victims) % 2 == 0
+    own = Victims.halved(np.arange(victims) if units is None else units, generator)
+    return own, own if victims == null_victims else Victims.halved(np.arange(null_victims), generator)
 
 
 def _vary(values: np.ndarray, half: np.ndarray) -> bool:
