@@ -97,3 +97,9 @@ def carry_through(plan: Plan, todo: list[StageState], executor: Executor, device
             f"{record.message if record else 'no record'}. More: `python -m jobs logs {plan.experiment.source} "
             f"{stage.name} {shards[0]}`; then `python -m jobs resume {plan.experiment.arguments}` does what is missing"
         )
+    if left := [state for planned in todo if (state := scan_stage(plan, planned.stage)).todo]:
+        lost = next((one for other in plan.inputs(left[0].stage) if (one := scan_stage(plan, other)).todo), left[0])
+        raise Failure(
+            f"{left[0].stage.name} is not done: {lost.stage.name}/{lost.todo[0]} was removed or damaged while the run went "
+            f"on; `python -m jobs resume {plan.experiment.arguments}` makes what is missing"
+        )

@@ -129,11 +129,13 @@ def _running(process: int) -> bool:
 @cache
 def software() -> dict[str, str]:
     """The commit of this checkout and the versions that decide bits: part of every shard's provenance."""
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # a machine without git
+        commit = ""
     packages = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy", "h5py")}
-    return {"git_commit": git.stdout.strip() or "unknown", "packages": json.dumps(packages)}
+    return {"git_commit": commit or "unknown", "packages": json.dumps(packages)}
 
 
 # ---------------------------------------------------------------------------------------------------- reading

@@ -188,7 +188,14 @@ def _celeba(dataset: DataSet, split: Split, root: Path) -> ImageSource:
 
 def _folder(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     """`path/{train,test}/<class>/<image>`, centre-cropped to a square of 256 pixels as it is read."""
-    folder = datasets.ImageFolder(located(dataset.path) / split)
+    root = located(dataset.path)
+    folder = datasets.ImageFolder(root / split)
+    other = {"train": "test", "test": "train"}[split]
+    theirs = sorted(entry.name for entry in (root / other).iterdir() if entry.is_dir())
+    if different := sorted(set(folder.classes) ^ set(theirs)):
+        raise UserError(
+            f"data.path: {root} has the class {different[0]} in one of train/ and test/ only; both need the same classes"
+        )
     files, labels = zip(*folder.samples, strict=True)
 
     def square(file: str) -> torch.Tensor:
