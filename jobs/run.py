@@ -100,6 +100,6 @@ def carry_through(plan: Plan, todo: list[StageState], executor: Executor, device
     if left := [state for planned in todo if (state := scan_stage(plan, planned.stage)).todo]:
         lost = next((one for other in plan.inputs(left[0].stage) if (one := scan_stage(plan, other)).todo), left[0])
         raise Failure(
-            f"{left[0].stage.name} is not done: {lost.stage.name}/{lost.todo[0]} was removed or damaged while the run went "
-            f"on; `python -m jobs resume {plan.experiment.arguments}` makes what is missing"
+            f"{left[0].stage.name} is not done: {lost.stage.name}/{lost.todo[0]} was removed or damaged while the run "
+            f"went on; `python -m jobs resume {plan.experiment.arguments}` makes what is missing"
         )

@@ -194,7 +194,7 @@ def _folder(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     theirs = sorted(entry.name for entry in (root / other).iterdir() if entry.is_dir())
     if different := sorted(set(folder.classes) ^ set(theirs)):
         raise UserError(
-            f"data.path: {root} has the class {different[0]} in one of train/ and test/ only; both need the same classes"
+            f"data.path: {root} has the class {different[0]} in train/ or test/ alone; both need the same classes"
         )
     files, labels = zip(*folder.samples, strict=True)
 

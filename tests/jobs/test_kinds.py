@@ -11,6 +11,8 @@ from jobs.inline import InlineExecutor
 from jobs.run import carry_through, check, unfinished
 from pipeline.data.settings import DataSet
 from pipeline.data.sources import load as load_images
+from pipeline.errors import Failure
+from stages import stage_named
 from stages.plan import Plan
 
 FEW = ("shadow_models.seeds=2", "shadow_models.models_per_seed=20", "shadow_models.test_models=10")
@@ -140,3 +142,19 @@ def test_people_by_identity_at_64_pixels(tiny, tmp_path):
             for photo in range(4):
                 Image.fromarray(rng.integers(0, 256, (56, 46), dtype=np.uint8)).save(folder / f"{photo}.png")
     assert "10 victims with 1 reconstructions" in run(tiny(*FEW, *by_identity(tmp_path / "faces")))
+
+
+def test_an_input_that_vanishes_while_the_run_goes_on_is_a_failure(tiny):
+    """Later stages cannot be made then, and a run that leaves them undone does not end well."""
+    experiment = tiny(*FEW)
+    plan = Plan(experiment)
+
+    class Watching(Display):
+        def stage_ended(self, state):
+            super().stage_ended(state)
+            if state.stage.name == "weight_stats":
+                plan.path(stage_named("shadow_models"), "watch-00001").unlink()
+
+    gone = r"shadow_models/watch-00001 was removed or damaged while the run went on; `python -m jobs resume"
+    with pytest.raises(Failure, match=gone), InlineExecutor() as executor:
+        carry_through(plan, unfinished(plan, None), executor, "cpu", Watching(Console(quiet=True)))

@@ -152,3 +152,13 @@ def test_cifar10_through_torchvision(real_data):
 def test_the_part_of_cifar100_has_its_first_images_and_a_hundred_classes(real_data):
     train, test = (load(DataSet(name="cifar100_part"), split, real_data) for split in ("train", "test"))
     assert (len(train), len(test), len(set(train.labels))) == (5000, 10000, 100)
+
+
+def test_a_folder_whose_splits_have_other_classes_is_refused(tmp_path):
+    for split, names in (("train", "abc"), ("test", "acd")):
+        for name in names:
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("L", (8, 8)).save(tmp_path / split / name / "0.png")
+    for split in ("train", "test"):
+        with pytest.raises(UserError, match=r"has the class b in train/ or test/ alone"):
+            load(DataSet(name="folder", path=str(tmp_path)), split, tmp_path)
