@@ -1,5 +1,6 @@
 """Invert gradients of single training steps: one shard is an attack on a block of images."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,7 @@ def run(work: Work) -> Result:
     inversion = invert(network, exposed, attack, asked, own)
     refusals = sorted({refusal for refusal in inversion.refusals if refusal})
     facts = {"attack": attack, "seconds": inversion.seconds, "gradients": len(images), "refusals": refusals}
+    facts["found_by"] = dict(Counter(name for names in inversion.found_by for name in names if name))
     metric, facts["lpips"] = lpips(experiment.evaluation, experiment.data.image_size, torch.device("cpu"))
     return Result({"image": np.array(chosen), **score(exposed, inversion, metric)}, facts)
 

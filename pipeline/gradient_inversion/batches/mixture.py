@@ -14,6 +14,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+RANK_MARGIN = 30.0
+"""A singular value counts if it is so many times the error of the largest."""
+
 
 @dataclass(frozen=True, eq=False)
 class HiddenLayer:
@@ -105,10 +108,6 @@ def mixture(matrix: Tensor, precision: float, most_rank: int) -> Mixture:
     kept = max(1, min(told, most_rank))
     beyond = float(strength[kept] / strength[kept - 1]) if told > kept else 0.0
     return Mixture(matrix, (basis @ inner)[:, :kept], strength[:kept], right[:kept], precision, beyond)
-
-
-RANK_MARGIN = 30.0
-"""A singular value counts if it is so many times the error of the largest."""
 
 
 def rank_one_residual(

@@ -73,7 +73,7 @@ def unmix_batch(network: Chain, given: Gradient, size: int, precision: float, st
     if len(network.head) > 2 or network.convolutions:
         alone = torch.full_like(alone, torch.inf)
     features = torch.nn.functional.pad(inputs, (0, 0, 0, missing), value=torch.nan)
-    arriving = _deltas(network, inputs, labels)[0] @ network.head[0].weight / size
+    arriving = _deltas(network, inputs, labels) @ network.head[0].weight / size
     return Unmixed(
         features,
         torch.nn.functional.pad(arriving, (0, 0, 0, missing), value=torch.nan),
@@ -112,7 +112,7 @@ def _carried_down(
         inputs = _inputs(layer.name, given, delta / size)
         arriving = delta @ layer.weight
     for _ in range(ROUNDS):
-        inputs = _inputs(network.head[0].name, given, _deltas(network, inputs, labels)[0] / size)
+        inputs = _inputs(network.head[0].name, given, _deltas(network, inputs, labels) / size)
     return inputs
 
 
@@ -120,8 +120,8 @@ def _inputs(name: str, given: Gradient, deltas: Tensor) -> Tensor:
     return solve(deltas, given[f"{name}.weight"])
 
 
-def _deltas(network: Chain, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """δ (B, n) at the first fully connected layer of each image's own loss, and probabilities (B, K)."""
+def _deltas(network: Chain, inputs: Tensor, labels: Tensor) -> Tensor:
+    """δ (B, n) at the first fully connected layer, of each image's own loss."""
     value, slopes = inputs, []
     for layer in network.head[:-1]:
         before = value @ layer.weight.T + (0 if layer.bias is None else layer.bias)
@@ -131,15 +131,13 @@ def _deltas(network: Chain, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     last = network.head[-1]
     logits = value @ last.weight.T + (0 if last.bias is None else last.bias)
     if logits.shape[1] == 1:
-        probabilities = logits.sigmoid()
-        error = probabilities - labels[:, None]
+        error = logits.sigmoid() - labels[:, None]
     else:
-        probabilities = logits.softmax(1)
-        error = probabilities - torch.nn.functional.one_hot(labels, logits.shape[1])
+        error = logits.softmax(1) - torch.nn.functional.one_hot(labels, logits.shape[1])
     delta = (error @ last.weight) * slopes[-1]
     for layer, slope in zip(reversed(network.head[1:-1]), reversed(slopes[:-1]), strict=True):
         delta = (delta @ layer.weight) * slope
-    return delta, probabilities
+    return delta
 
 
 def _slopes(activation: Activation, values: Tensor, floor: float) -> Tensor:

@@ -29,7 +29,7 @@ def search(
     rest, spent, turn = torch.eye(rank, dtype=mixture.left.dtype, device=device), 0, 0
     while len(found.labels) < rank and spent < most_starts:
         number = min(400, max(60, 3 * len(rest)))
-        begun = starts(mixture, layer, classes, found.labels, rest, turn % len(KINDS), number, generator)
+        begun = starts(mixture, layer, classes, found.labels, rest, turn % KINDS, number, generator)
         spent, turn = spent + number, turn + 1
         before = len(found.labels)
         if len(begun[0]):

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from pipeline.gradient_inversion.batches.mixture import HiddenLayer, Mixture
 
-KINDS = ("rows of the gradient", "combinations by strength", "combinations by root of strength")
+KINDS = 3
+"""Rows of the gradient; combinations of the inputs by strength; and by the root of strength."""
 
 
 def trained(probabilities: Tensor) -> bool:
