@@ -101,7 +101,7 @@ def picks_table(found: Findings) -> Table:
 
 
 def rankings(found: Findings) -> list[str]:
-    names = ("multiplier", "contrast", "agreement", "random")
+    names = ("multiplier", "support", "contrast", "agreement", "random")
     return [name for name in names if f"picks/{name}/score" in found.arrays]
 
 
