@@ -119,7 +119,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=8.0, seconds_per_shard=120.0),
     run=run,
     check=check,
-    version=3,
+    version=4,
 )
 
 if __name__ == "__main__":

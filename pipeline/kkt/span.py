@@ -72,9 +72,7 @@ def first_layer_span(network: Victim, initial: dict[str, Tensor] | None = None) 
     rounding = ROUNDING * torch.finfo(layer.weight.dtype).eps * float(values[0])
     rank = min(rank, int((values > rounding).sum()))
     if not rank:
-        raise Failure(
-            "the first layer of the victim is noise alone: no direction of it stands above its initial weights"
-        )
+        raise Failure("the victim's first layer is noise alone: no direction of it stands above its initial weights")
     floor = noise * sum(math.sqrt(side) for side in weight.shape)
     return Span(directions[:rank], values[:rank], noise, floor, weight, bias, shape)
 
