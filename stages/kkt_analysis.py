@@ -96,7 +96,7 @@ def run(work: Work) -> Result:
             arrays |= {f"{source}/{name}": values for name, values in names.items()}
             work.progress(len(pools), len(pools) + 1, f"identification by {source}")
     arrays |= judged_picks(judged, images, held_out, how, asked.analysis.duplicate_distance, generator("picks"))
-    if asked.attack_loss != "naive":
+    if asked.attack_loss not in ("naive", "separation"):
         arrays["oracle"] = oracle_losses(network, problem, judged, asked.attack_loss, asked.attack.activation)
     if problem.images[0].numel() == 2:
         arrays["plane"] = plane(network, mean)
@@ -119,7 +119,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=8.0, seconds_per_shard=120.0),
     run=run,
     check=check,
-    version=3,
+    version=4,
 )
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ PASSES = {"closed_form": 6, "autograd": 40}
 LEAST_SECONDS = 1e-3
 """An iteration of the smallest trial."""
 
+SEPARATION_SECONDS = 30.0
+"""A trial of 200 components, which is more than most victims show."""
+
 
 def blocks(experiment: Experiment) -> dict[str, range]:
     """Shard → the trials it holds, `attack.stack` of them; named after the first."""
@@ -40,6 +43,8 @@ def settings(experiment: Experiment, shard: str) -> dict:
 
 def resources(experiment: Experiment) -> Resources:
     asked, attack, data = experiment.kkt, experiment.kkt.attack, experiment.data
+    if asked.attack_loss == "separation":
+        return Resources("cpu", attack.threads, 4.0, attack.stack * SEPARATION_SECONDS)
     shape = (3, 1, 1) if asked.problem.is_toy else (data.channels, data.image_size, data.image_size)
     operations = 2 * attack.candidates * asked.victim.network.multiplications(shape)
     iteration = PASSES[asked.attack_gradient] * operations / CORE_SPEED[attack.dtype] / attack.threads
@@ -51,7 +56,8 @@ def check(experiment: Experiment) -> None:
     from pipeline.kkt.problems import load_problem
 
     problem = load_problem(experiment.kkt.problem, experiment.data, experiment.paths.data_root, experiment.seed)
-    candidate_labels(experiment.kkt.attack.candidates, problem.classes)
+    if experiment.kkt.attack_loss != "separation":
+        candidate_labels(experiment.kkt.attack.candidates, problem.classes)
 
 
 def is_trained(loss: str, images: int, value: float, error: float) -> bool:
@@ -63,7 +69,7 @@ def is_trained(loss: str, images: int, value: float, error: float) -> bool:
 
 
 def read_victim(work: Work):
-    """(network, mean, classes) of the victim's shard; raises Failure when it is not trained."""
+    """(network, mean, classes) of the victim's shard; raises Failure when stationarity cannot hold yet."""
     import torch
 
     from pipeline.kkt.networks import victim_from_state
@@ -71,7 +77,8 @@ def read_victim(work: Work):
 
     victims, asked = work.inputs["kkt_victim"], work.experiment.kkt
     facts, arrays = victims.attributes("victim"), victims.read("victim")
-    if not is_trained(asked.victim_loss, len(arrays["labels"]), facts["loss"], facts["train_error"]):
+    needs_margins = asked.attack_loss != "separation"
+    if needs_margins and not is_trained(asked.victim_loss, len(arrays["labels"]), facts["loss"], facts["train_error"]):
         raise Failure(
             f"the victim is not trained: it errs on {facts['train_error']:.1%} of its training images, with a loss of "
             f"{facts['loss']:.2g}, and stationarity holds near zero; train longer (kkt.victim.steps, flow_time)"
@@ -93,6 +100,43 @@ def distance_to_training_images(experiment: Experiment, channels: int):
     return partial(best_distances, images=problem.images - problem.mean, metric=metric)
 
 
+def initial_state(experiment: Experiment):
+    """The victim's state before its training, which is a draw of the experiment's seed."""
+    from stages.kkt_victim import drawn_victim, learnt
+
+    return drawn_victim(experiment, learnt(experiment)).state_dict()
+
+
+def separated(work: Work) -> Result:
+    """As `run`: candidates of trials that have neither multipliers nor hyper-parameters, nor any history."""
+    import torch
+
+    from pipeline.kkt.separation import separate
+    from pipeline.kkt.span import first_layer_span
+    from pipeline.randomness import torch_generator
+
+    experiment, attack = work.experiment, work.experiment.kkt.attack
+    network, mean, _ = read_victim(work)
+    dtype, mean = getattr(torch, attack.dtype), torch.as_tensor(mean, device=work.device)
+    span = first_layer_span(network, initial_state(experiment) if attack.initial_weights else None)
+    trials, found = blocks(experiment)[work.shard], []
+    for trial in trials:
+        generator = torch_generator(experiment.seed, "kkt_attack", trial)
+        found.append(separate(span, mean, attack.iterations, generator, dtype))
+        work.progress(len(found), len(trials), f"{len(span)} directions")
+    arrays = {
+        "trials": torch.tensor(trials),
+        "candidates": torch.stack([one.images for one in found]).float(),
+        "support": torch.stack([one.support for one in found]).float(),
+        "labels": torch.full((len(found[0].images),), -1),
+        "history/iteration": torch.empty(0, dtype=torch.int64),
+        "terms/normality": torch.tensor([one.normality for one in found], dtype=torch.float64),
+    }
+    facts = {"loss": "separation", "method": "separation", "trials_started": len(trials), "diverged": []}
+    facts |= {"stopped": [], "directions": len(span), "noise": span.noise, "floor": span.floor}
+    return Result({name: values.cpu().numpy() for name, values in arrays.items()}, facts)
+
+
 def run(work: Work) -> Result:
     """Of the trials (S,) that came to the end: candidates (S, m, C, H, W) float32, the mean taken off, and their labels
     (m,), −1 where the loss knows none; multipliers (S, m) or (S, m, K); hyperparameters/… and terms/… (S,); history/…
@@ -106,6 +150,8 @@ def run(work: Work) -> Result:
     from pipeline.kkt.precision import matmul_precision
 
     experiment, asked, attack = work.experiment, work.experiment.kkt, work.experiment.kkt.attack
+    if asked.attack_loss == "separation":
+        return separated(work)
     network, mean, classes = read_victim(work)
     labels = candidate_labels(attack.candidates, classes).to(work.device)
     if asked.attack_loss == "naive":

@@ -166,7 +166,7 @@ def described(experiment: Experiment, inputs: dict[str, Shards]) -> str:
         parts += [
             f"{kkt.problem.labels.replace('_', ' ')} ({kkt.problem.kind})",
             f"{kkt.problem.images_per_class} images a class",
-            f"{kkt.search.trials} trials of {kkt.attack.candidates} candidates",
+            f"{kkt.search.trials} trials of {kkt.attack.candidates or 'separated'} candidates",
         ]
     return f"{', '.join(parts)}, experiment seed {experiment.seed}."
 

@@ -186,12 +186,17 @@ class AttackSettings(Settings):
 
     binary: λ ≥ 0, one logit. runner_up: λ ≥ 0, margin over the strongest other class, as published. full: one λ ≥ 0 for
     each other class. general: λ of free sign (regression; any loss with weight decay). naive: logits alone.
+    separation: no condition and no descent, but independent components of the first layer's row space (separation.py),
+    by at most so many iterations; of the other keys it knows initial_weights, dtype, stack and threads.
     """
 
-    loss: Literal["binary", "runner_up", "full", "general", "naive"] | None = Field(
+    loss: Literal["binary", "runner_up", "full", "general", "naive", "separation"] | None = Field(
         default=None, description="none = binary, runner_up or general, by the kind of problem"
     )
-    candidates: PositiveInt = Field(description="m, half of them of each class (binary), or an equal share of each")
+    candidates: PositiveInt | None = Field(
+        default=None,
+        description="m, half of them of each class (binary), or an equal share of each; separation finds their number",
+    )
     iterations: PositiveInt
     optimizer: Literal["sgd", "adam"] = Field(default="adam", description="sgd: with momentum 0.9")
     schedule: Literal["constant", "cosine"] = "cosine"
@@ -206,6 +211,9 @@ class AttackSettings(Settings):
     relu_sharpness: PositiveFloat = Field(default=50.0, description="α: the derivative of ReLU is taken as σ(αz)")
     gradient: Literal["closed_form", "autograd"] | None = Field(
         default=None, description="none = closed form for fully connected victims, autograd for convolutions"
+    )
+    initial_weights: bool = Field(
+        default=False, description="separation: the weights that training started from are known as well"
     )
     stop: StopSettings | None = None
     snapshot_every: PositiveInt | None = Field(default=None, description="iterations between candidates that are kept")
@@ -281,6 +289,8 @@ class Kkt(Settings):
 
     @property
     def attack_gradient(self) -> str:
+        if self.attack_loss == "separation":
+            return "separation"
         by_autograd = self.victim.network.convolutions or self.attack_loss == "naive"
         return self.attack.gradient or ("autograd" if by_autograd else "closed_form")
 
@@ -291,6 +301,12 @@ class Kkt(Settings):
             raise ValueError(f"victim.loss is {self.victim.loss}; for kind: {kind} choose {', '.join(LOSSES[kind])}")
         if self.attack is None:
             return self
+        if self.attack_loss == "separation":
+            return self._separates()
+        if self.attack.initial_weights:
+            raise ValueError("attack.initial_weights is for attack.loss: separation")
+        if self.attack.candidates is None:
+            raise ValueError("attack.candidates is missing; only attack.loss: separation finds their number itself")
         several = self.attack_loss in ("runner_up", "full")
         if self.attack_loss != "naive" and several != (kind == "multiclass"):
             valid = "runner_up, full or naive" if kind == "multiclass" else "binary, general or naive"
@@ -299,4 +315,17 @@ class Kkt(Settings):
             raise ValueError("attack.gradient: closed_form is for fully connected victims and multipliers")
         if self.search.halve_at and (self.attack.stack == 1 or self.search.halve_at[-1] >= self.attack.iterations):
             raise ValueError("search.halve_at needs attack.stack above 1, and lies before attack.iterations")
+        return self
+
+    def _separates(self):
+        if self.attack.candidates is not None:
+            raise ValueError("attack.candidates: separation finds their number itself; leave it out")
+        if self.search.ranges or self.search.halve_at:
+            raise ValueError("search.ranges and halve_at: trials of separation differ in their random start alone")
+        if self.problem.is_toy:
+            raise ValueError("attack.loss: separation compares neighbouring pixels, which toys have none of")
+        if self.victim.network.convolutions:
+            raise ValueError("attack.loss: separation is for fully connected victims; a convolution mixes patches")
+        if self.attack.initial_weights and self.victim.weights:
+            raise ValueError("attack.initial_weights: what victim.weights of a file started from is not known")
         return self

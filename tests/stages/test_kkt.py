@@ -7,6 +7,7 @@ import torch
 from pipeline import ROOT
 from pipeline.config import load, load_all
 from pipeline.errors import Failure, UserError
+from pipeline.kkt.analysis.scores import correlation
 from pipeline.kkt.problems import load_problem
 from pipeline.kkt.settings import NetworkSettings
 from pipeline.store import read_arrays, read_attributes
@@ -200,3 +201,51 @@ def test_every_kind_of_attack_lowers_its_loss(plan, overrides):
     assert (totals[-1] < totals[0]).all()
     assert facts["loss"] == any_kind.experiment.kkt.attack_loss
     assert ("multipliers" in found) == (facts["loss"] != "naive")
+
+
+DIGITS = (
+    "data={name: mnist_digits, size: 28}",
+    "kkt.problem={labels: odd_even, kind: binary, images_per_class: 5}",
+    "kkt.victim.network={hidden: [200, 50]}",
+    "kkt.victim.steps=60",
+    "kkt.search.trials=2",
+)
+
+
+@pytest.mark.parametrize("known", ["false", "true"])
+def test_digits_are_separated_from_a_victim_that_is_hardly_trained(plan, known):
+    """Sixty steps are too few for stationarity, yet the span holds all ten images. No trial needs another."""
+    digits = plan(*DIGITS, f"kkt.attack.initial_weights={known}", config="kkt_mnist_n20_span")
+    victim, facts = made(digits, "kkt_victim", "victim")
+    assert facts["loss"] > np.log(2) / 10
+    found, told = made(digits, "kkt_attack", "trials-00000")
+    assert told["directions"] == 9
+    assert found["candidates"].shape == (2, 20, 1, 28, 28)
+    assert found["support"].shape == (2, 20)
+    asked = digits.experiment.kkt.problem
+    problem = load_problem(asked, digits.experiment.data, digits.experiment.paths.data_root, digits.experiment.seed)
+    pixels = torch.as_tensor(found["candidates"] + victim["mean"])
+    alike = correlation(problem.images[:, None].float(), pixels.flatten(0, 1)[None].float()).amax(1)
+    assert (alike > 0.9).sum() >= 8
+    single = plan(*DIGITS, f"kkt.attack.initial_weights={known}", "kkt.attack.stack=1", config="kkt_mnist_n20_span")
+    alone, _ = made(single, "kkt_attack", "trials-00001")
+    assert np.array_equal(alone["candidates"][0], found["candidates"][1])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("kkt.attack.candidates=40",), "attack.candidates: separation finds their number itself"),
+        (("kkt.search.halve_at=[3]",), "trials of separation differ in their random start alone"),
+        (("kkt.victim.network.convolutions=[{channels: 9}]",), "separation is for fully connected victims"),
+        (("kkt.attack.initial_weights=true", "kkt.victim.weights=net.pth"), "started from is not known"),
+        (("kkt.attack.loss=binary",), "attack.candidates is missing"),
+        (
+            ("kkt.attack.loss=binary", "kkt.attack.candidates=4", "kkt.attack.initial_weights=true"),
+            "is for attack.loss: sep",
+        ),
+    ],
+)
+def test_what_separation_cannot_be_asked_is_refused(plan, overrides, told):
+    with pytest.raises(UserError, match=told):
+        plan(*overrides, config="kkt_mnist_n20_span")

@@ -58,8 +58,9 @@ def judged_picks(
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """For each ranking of the pool, its first n distinct candidates, as an adversary would pick them without the
-    training set: candidate (P,), the training image nearest to each, its score by that, and held_out_score, by the
-    nearest of as many held-out images; `shown`, pixels of the first 60.
+    training set: candidate (P,), the training image nearest to each, its score by what identifies
+    (Matching.identify_by), and held_out_score, by the nearest of as many held-out images; `shown`, pixels of the first
+    60.
     """
     count = len(images)
     strangers = held_out[torch.randperm(len(held_out), generator=generator)[:count].to(held_out.device)]
@@ -71,7 +72,7 @@ def judged_picks(
         likened = {}
         for role, pool in (("image", images), ("stranger", strangers)):
             likest = nearest(candidates, pool - how.mean, how.search_metric).indices[:, 0]
-            likened[role] = likest, pair_scores(pixels, pool[likest])["ssim"]
+            likened[role] = likest, pair_scores(pixels, pool[likest])[how.identify_by]
         found |= {
             f"picks/{name}/candidate": picked,
             f"picks/{name}/image": likened["image"][0],

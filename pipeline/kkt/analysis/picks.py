@@ -20,12 +20,15 @@ def agreement(candidates: Tensor, metric: Metric) -> Tensor:
 def rankings(trials: Trials, metric: Metric, generator: torch.Generator) -> dict[str, Tensor]:
     """Name → order (T·m,) of the pool, most promising first.
 
-    multiplier: how much the attack lets a candidate count; contrast: ‖x‖; agreement: between trials; random: none.
+    multiplier: how much the attack lets a candidate count; support: by the units that it activates; contrast: ‖x‖;
+    agreement: between trials; random: none.
     """
     contrast = trials.pool.flatten(1).norm(dim=1)
     promise = {"contrast": contrast}
     if trials.strengths is not None:
         promise = {"multiplier": trials.strengths.flatten(), **promise}
+    if trials.support is not None:
+        promise = {"support": trials.support.flatten(), **promise}
     if len(trials.numbers) > 1:
         promise["agreement"] = -agreement(trials.candidates, metric).flatten()
     orders = {name: values.argsort(descending=True, stable=True) for name, values in promise.items()}

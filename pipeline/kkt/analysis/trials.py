@@ -15,7 +15,7 @@ from pipeline.store import Shards
 class Trials:
     """T trials that came to the end: `numbers` (T,), `candidates` (T, m, C, H, W), centred, with `labels` (m,);
     `strengths` (T, m), how much each counts: |λ|, or its sum over classes (none: the attack had no multipliers);
-    `terms` and `hyperparameters`: name → (T,).
+    `terms` and `hyperparameters`: name → (T,). `support` (T, m) of components (separation.py), where they are such.
     """
 
     numbers: Tensor
@@ -24,6 +24,7 @@ class Trials:
     strengths: Tensor | None
     terms: Mapping[str, Tensor]
     hyperparameters: Mapping[str, Tensor]
+    support: Tensor | None = None
 
     def part(self, places: Tensor) -> "Trials":
         """The trials at `places` (P,)."""
@@ -34,6 +35,7 @@ class Trials:
             None if self.strengths is None else self.strengths[places],
             {name: values[places] for name, values in self.terms.items()},
             {name: values[places] for name, values in self.hyperparameters.items()},
+            None if self.support is None else self.support[places],
         )
 
     @property
@@ -72,6 +74,7 @@ def merged(shards: Shards, device: torch.device) -> Trials:
         None if multipliers is None else multipliers.to(device),
         under("terms/"),
         under("hyperparameters/"),
+        arrays["support"].to(device) if "support" in arrays else None,
     )
 
 

@@ -1,5 +1,7 @@
 """Trials merged and chosen, candidates ranked: nothing but what an adversary has."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,15 @@ def test_rankings_are_by_multiplier_contrast_agreement_and_chance():
     assert orders["contrast"][0] == of.pool.flatten(1).norm(dim=1).argmax()
     assert all(sorted(order.tolist()) == list(range(12)) for order in orders.values())
     assert "agreement" not in rankings(trials(1), "ncc", torch.Generator())
+
+
+def test_components_are_ranked_by_support():
+    of = replace(trials(), strengths=None, support=torch.rand(3, 4, generator=torch.Generator().manual_seed(2)))
+    orders = rankings(of, "ncc", torch.Generator())
+    assert list(orders) == ["support", "contrast", "agreement", "random"]
+    assert orders["support"][0] == of.support.flatten().argmax()
+    kept = torch.tensor([2])
+    assert torch.equal(of.part(kept).support, of.support[kept])
 
 
 @pytest.mark.parametrize(
