@@ -203,7 +203,7 @@ def explain(model: type[BaseModel], error: ValidationError, layers: list[Layer],
     """The first mistake in one line: which of `layers` (source, mapping) it stands in, the key, what would be valid."""
     # what stands there and is wrong, before what is missing
     first, *others = sorted(error.errors(include_url=False), key=lambda mistake: mistake["type"] == "missing")
-    place = first["loc"]
+    place = tuple(part for part in first["loc"] if not str(part).startswith("<"))  # forms that a key may have
     key = ".".join(str(part) for part in place)
     where = next((source for source, layer in reversed(layers) if _has(layer, place)), shown)
     more = f" (and {len(others)} more)" if others else ""

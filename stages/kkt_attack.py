@@ -102,9 +102,9 @@ def distance_to_training_images(experiment: Experiment, channels: int):
 
 def initial_state(experiment: Experiment):
     """The victim's state before its training, which is a draw of the experiment's seed."""
-    from stages.kkt_victim import drawn_victim, learnt
+    from pipeline.kkt.victims import drawn_victim, problem_of
 
-    return drawn_victim(experiment, learnt(experiment)).state_dict()
+    return drawn_victim(experiment, problem_of(experiment)).state_dict()
 
 
 def separated(work: Work) -> Result:

@@ -19,27 +19,9 @@ def settings(experiment: Experiment, shard: str) -> dict:
 
 
 def check(experiment: Experiment) -> None:
-    drawn_victim(experiment, learnt(experiment))
+    from pipeline.kkt.victims import drawn_victim, problem_of
 
-
-def learnt(experiment: Experiment):
-    from pipeline.kkt.problems import load_problem
-
-    return load_problem(experiment.kkt.problem, experiment.data, experiment.paths.data_root, experiment.seed)
-
-
-def drawn_victim(experiment: Experiment, problem):
-    """The victim before training: freshly drawn, or as the experiment's file of weights has it."""
-    from pipeline import located
-    from pipeline.kkt.networks import read_weights, untrained_victim
-    from pipeline.randomness import torch_generator
-
-    asked = experiment.kkt.victim
-    generator = torch_generator(experiment.seed, "kkt_victim", "initial")
-    network = untrained_victim(asked, problem.mean.shape, problem.outputs, generator)
-    if asked.weights:
-        read_weights(network, located(asked.weights))
-    return network
+    drawn_victim(experiment, problem_of(experiment))
 
 
 def run(work: Work) -> Result:
@@ -55,10 +37,11 @@ def run(work: Work) -> Result:
     from pipeline.kkt.networks import squared_norm
     from pipeline.kkt.training import History, error_rate, train_victim
     from pipeline.kkt.victim_losses import LOG_LOSSES
+    from pipeline.kkt.victims import drawn_victim, problem_of
     from pipeline.networks.state import state_arrays
     from pipeline.randomness import torch_generator
 
-    asked, problem = work.experiment.kkt, learnt(work.experiment)
+    asked, problem = work.experiment.kkt, problem_of(work.experiment)
     network = drawn_victim(work.experiment, problem).to(work.device)
     dtype = next(network.parameters()).dtype
 

@@ -19,8 +19,10 @@ def shards(experiment: Experiment) -> list[str]:
 
 
 def check(experiment: Experiment) -> None:
-    from pipeline.data.sources import load
+    from pipeline.data.sources import check_classes, load
 
+    if experiment.task.kind != "identity":  # people who are held out are others
+        check_classes(experiment.data)
     for shard in (seeds.training_seed(0), seeds.VICTIMS):
         source = load(seeds.data_of(experiment, shard), seeds.split_of(shard), experiment.paths.data_root)
         seeds.deal(experiment, shard, source.labels)

@@ -188,14 +188,7 @@ def _celeba(dataset: DataSet, split: Split, root: Path) -> ImageSource:
 
 def _folder(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     """`path/{train,test}/<class>/<image>`, centre-cropped to a square of 256 pixels as it is read."""
-    root = located(dataset.path)
-    folder = datasets.ImageFolder(root / split)
-    other = {"train": "test", "test": "train"}[split]
-    theirs = sorted(entry.name for entry in (root / other).iterdir() if entry.is_dir())
-    if different := sorted(set(folder.classes) ^ set(theirs)):
-        raise UserError(
-            f"data.path: {root} has the class {different[0]} in train/ or test/ alone; both need the same classes"
-        )
+    folder = datasets.ImageFolder(located(dataset.path) / split)
     files, labels = zip(*folder.samples, strict=True)
 
     def square(file: str) -> torch.Tensor:
@@ -203,6 +196,18 @@ def _folder(dataset: DataSet, split: Split, root: Path) -> ImageSource:
         return functional.center_crop(image, [FOLDER_SIDE, FOLDER_SIDE])
 
     return ImageSource(np.array(labels, np.int64), lambda indices: torch.stack([square(files[i]) for i in indices]))
+
+
+def check_classes(dataset: DataSet) -> None:
+    """Raises UserError for a folder whose train/ and test/ have other classes: their labels would mean others."""
+    if dataset.name != "folder":
+        return
+    root = located(dataset.path)
+    train, test = ({entry.name for entry in (root / split).iterdir() if entry.is_dir()} for split in ("train", "test"))
+    if different := sorted(train ^ test):
+        raise UserError(
+            f"data.path: {root} has the class {different[0]} in train/ or test/ alone; both need the same classes"
+        )
 
 
 def _decode(file: str | Path) -> torch.Tensor:

@@ -1,9 +1,18 @@
 """Gradients of one training step and the attacks on them: the keys of `gradient_inversion:` in an experiment."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from pipeline.settings import Integers, Settings, Strings
 
@@ -98,6 +107,13 @@ class ImageRange(Settings):
         return self
 
 
+def _how_images_are_named(value: object) -> str:
+    """Which of its three forms `images` has, so that a mistake is told of that form alone."""
+    if isinstance(value, dict | ImageRange):
+        return "<range>"
+    return "<list>" if isinstance(value, list | tuple) else "<count>"
+
+
 class GradientInversion(Settings):
     """Images of the data's train split, each (or each batch) with its own gradient, under each attack.
 
@@ -105,7 +121,12 @@ class GradientInversion(Settings):
     """
 
     network: AttackedNetwork = AttackedNetwork()
-    images: PositiveInt | Integers | ImageRange = 100
+    images: Annotated[
+        Annotated[PositiveInt, Tag("<count>")]
+        | Annotated[Integers, Tag("<list>")]
+        | Annotated[ImageRange, Tag("<range>")],
+        Discriminator(_how_images_are_named),
+    ] = 100
     images_per_shard: PositiveInt = 25
     batch_size: PositiveInt = Field(default=1, description="images whose mean gradient is exposed")
     gradient: ExposedGradient = ExposedGradient()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -120,6 +121,7 @@ def test_ctrl_c_is_one_line(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
     )
     at_work = tmp_path / "kkt_red_blue" / "logs" / "kkt_attack"
     while process.poll() is None and not at_work.exists():

@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tiny, tables, tmp_path):
     bad = np.load(tables["h0"])
     bad[3, 4] = np.nan
     np.save(tmp_path / "nan.npy", bad)
-    np.save(tmp_path / "flat.npy", np.zeros(7))
+    np.save(tmp_path / "cube.npy", np.zeros((7, 2, 2)))
     np.save(tmp_path / "small.npy", np.zeros((16, 100)))
     (tmp_path / "junk.pth").write_bytes(b"junk")
     torch.save(Reconstructor(2570, 1, 32, 3, 10).state_dict(), tmp_path / "wide.pth")
@@ -107,8 +107,8 @@ def test_what_does_not_fit_is_refused_in_one_line(tiny, tables, tmp_path):
         ("min_mse", [f"h0={tmp_path}/nan.npy", h1], "nan.npy: 1 of 400 numbers are not finite"),
         (
             "min_mse",
-            [f"h0={tmp_path}/flat.npy", h1, h1.replace("h1", "h1/other_victims", 1)],
-            "h0: has the shape (7,); expected (any, any), victims by",
+            [f"h0={tmp_path}/cube.npy", h1, h1.replace("h1", "h1/other_victims", 1)],
+            "h0: has the shape (7, 2, 2); expected (any, any), victims by",
         ),
         ("min_mse", [f"h0={tables['h0']}"], "h1: no file for it"),
         ("min_mse", [f"h0={tables['h0']}", h1], "h1/other_victims: is missing; give h1/other_victims=FILE"),
