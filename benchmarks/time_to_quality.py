@@ -49,6 +49,10 @@ RECIPES = {
     "published": ("demo_weights", {"batch_size": 32, "learning_rate": 2e-4, "schedule": "constant", "warmup_steps": 0}),
     **{f"weights, {steps} steps": ("demo_weights", {"steps": steps}) for steps in (1000, 2000, 7000)},
     **{f"features, {steps} steps": ("demo", {"steps": steps}) for steps in (200, 500, 1500)},
+    "features, published network": (
+        "demo",
+        {"network": "published", "width": 16, "batch_size": 60, "steps": 1500, "learning_rate": 4e-3},
+    ),
 }
 """The experiment of each, and what it changes in its `reconstructor:` part."""
 

@@ -25,7 +25,7 @@ class FullyConnected(nn.Module):
     """Three hidden layers of `width` (GELU) and tanh, on the inputs and the one-hot class.
 
     Features leave little to work out: on a CPU, whose convolutions wait for memory, this learns sooner than the
-    published network (benchmarks/decoder.py).
+    published network (benchmarks/time_to_quality.py).
     """
 
     def __init__(self, inputs: int, channels: int, size: int, width: int, classes: int = 0):
