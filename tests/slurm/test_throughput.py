@@ -23,7 +23,7 @@ def test_two_thousand_shards_are_a_few_arrays_and_a_resume_of_nothing_looks_at_e
     arrays = said.split("in job ")[1].split(", gate")[0].split(", ")
     assert len(arrays) == math.ceil(len(packs) / MAX_ARRAY)
     written = len(list(record.parent.iterdir()))
-    assert written <= 1 + len(packs) + len(arrays)  # the record, a file for each task, a script for each array
+    assert written <= 1 + 2 * len(packs) + len(arrays)  # the record, two files for each task, a script for each array
 
     stage = stage_named("shadow_models")
     for shard, expected in own.plan.fingerprints(stage).items():
