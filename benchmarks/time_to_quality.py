@@ -20,6 +20,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -28,9 +29,8 @@ from benchmarks.plain_reconstructor import PlainReconstructor, plain_step
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import load
 from pipeline.data.images import target_images, to_unit
-from pipeline.evaluation.curves import auc
+from pipeline.evaluation.curves import auc, empirical_tpr
 from pipeline.evaluation.min_mse import min_mse
-from pipeline.evaluation.rates import tpr_at_fpr
 from pipeline.evaluation.victims import victims_of
 from pipeline.head_inversion.build import images_of
 from pipeline.networks import decoders
@@ -68,7 +68,8 @@ class Watch:
         self.spent += time.process_time() - self.since
         real, null = min_mse(network, self.victims), min_mse(network, self.null)
         step = self.every * (len(self.rows) + 1)
-        rates = auc(real.distances, null.distances), tpr_at_fpr(real.distances, null.distances, 0.01)
+        found = empirical_tpr(real.distances, null.distances, np.array([0.01]))
+        rates = auc(real.distances, null.distances), float(found[0])
         self.rows.append((step, self.spent, real.distances.mean(), *rates))
         shown = f"min-MSE {real.distances.mean():.4f}; AUC {rates[0]:.3f}; TPR at FPR 1 % {rates[1]:.3f}"
         print(f"{self.name}; {step} steps; {self.spent:.0f} s; {shown}", flush=True)
