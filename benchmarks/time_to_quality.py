@@ -45,13 +45,25 @@ from pipeline.statistics import h1_from_correlation
 from stages import stage_named
 from stages.plan import Plan
 
+LENGTHS = {"weights": (1000, 2000, 7000), "features": (200, 500, 1500)}
+EXPERIMENTS = {"weights": "demo_weights", "features": "demo"}
 RECIPES = {
     "published": ("demo_weights", {"batch_size": 32, "learning_rate": 2e-4, "schedule": "constant", "warmup_steps": 0}),
-    **{f"weights, {steps} steps": ("demo_weights", {"steps": steps}) for steps in (1000, 2000, 7000)},
-    **{f"features, {steps} steps": ("demo", {"steps": steps}) for steps in (200, 500, 1500)},
+    **{
+        f"{reads}, {steps} steps": (EXPERIMENTS[reads], {"steps": steps, "validate_every": steps})
+        for reads, lengths in LENGTHS.items()
+        for steps in lengths
+    },
     "features, published network": (
         "demo",
-        {"network": "published", "width": 16, "batch_size": 60, "steps": 1500, "learning_rate": 4e-3},
+        {
+            "network": "published",
+            "width": 16,
+            "batch_size": 60,
+            "steps": 1500,
+            "learning_rate": 4e-3,
+            "validate_every": 1500,
+        },
     ),
 }
 """The experiment of each, and what it changes in its `reconstructor:` part."""
