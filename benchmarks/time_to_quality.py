@@ -24,11 +24,11 @@ Measured on one core of an AMD EPYC (AVX-512 with bfloat16, other work beside it
     features                     1,500        164     0.064   0.963     0.30
     features, published network  1,500        155     0.070   0.955     0.13
 
-108 s of these are learning to invert. Tried for the decoder on full MNIST and the published VGG-tiny, 60 s
-of one core each, min-MSE on held-out training images: fully connected with bfloat16 0.068 (squared error alone), 0.069
-(a third of it absolute), 0.073 (half, as published); in float32 0.091; residual layers with LayerNorm 0.075; fully
-connected into convolutions at 8×8 and 16×16 0.076; the published network, width 16, float32, 0.084; Muon 0.146. Augmented
-copies resampled bilinearly made it worse (0.065 for 0.063 after 120 s), bicubically better (0.059).
+108 s of these are learning to invert. Tried for the decoder on full MNIST and the published VGG-tiny, 60 s of one core
+each, min-MSE on held-out training images: fully connected with bfloat16 0.068 (squared error alone), 0.069 (a third of
+it absolute), 0.073 (half, as published); in float32 0.091; residual layers with LayerNorm 0.075; fully connected into
+convolutions at 8×8 and 16×16 0.076; the published network, width 16, float32, 0.084; Muon 0.146. Augmented copies
+resampled bilinearly made it worse (0.065 for 0.063 after 120 s), bicubically better (0.059).
 """
 
 import argparse
