@@ -14,14 +14,15 @@ from jobs.compare import comparison, write_comparison
 from jobs.display import Display
 from jobs.failures import read_failure
 from jobs.importing import import_shard
-from jobs.lock import lock, look, remove
-from jobs.run import Executor, carry_through, check, check_directory, unfinished
+from jobs.run import Executor, carry_through, check, unfinished
 from jobs.scan import StageState, scan
 from jobs.status import in_queue, inversions_table, kkt_table, logged, next_step, rates_table, status_table
 from jobs.submission import Chain
+from jobs.verify import verify as verify_files
 from pipeline.config import load, load_all
 from pipeline.errors import Failure, UserError
-from stages.command import config_argument, device_option, run_command, set_option
+from pipeline.lock import lock, look, remove
+from stages.command import check_directory, config_argument, device_option, run_command, set_option
 from stages.plan import Plan, stage_known
 
 LOCK_SECONDS = 60.0
@@ -80,6 +81,10 @@ def run(config, executor, cluster, scheduler, only, overrides, device, dry_run) 
             show_submissions(plan, site, states, device)
     if dry_run:
         return
+    if device == "cuda" and not (executor == "slurm" or cluster or scheduler):
+        from stages.execution import choose_device
+
+        choose_device(device, "gpu")
     for plan, states in todo.items():
         check(plan, states)
     with held(todo):
@@ -228,6 +233,28 @@ def cancel(config: str, overrides: tuple[str, ...]) -> None:
         console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
+@jobs.command(help="Read every byte that is finished, and set aside what is not as it was written.")
+@config_argument
+@set_option
+def verify(config: str, overrides: tuple[str, ...]) -> None:
+    damaged = 0
+    for plan in (plans := plans_of(config, overrides)):
+        if not plan.experiment.run_directory.is_dir():
+            console.print(f"{plan.experiment.title}: nothing is there yet")
+            continue
+        with held([plan]):
+            found = verify_files(plan, lambda text: console.print(text, soft_wrap=True))
+        damaged += len(found.aside)
+        console.print(
+            f"{plan.experiment.title}: {found.files} files ({found.size / 1e6:.1f} MB) are as they were written, "
+            f"{len(found.aside)} were damaged",
+            soft_wrap=True,
+        )
+    if damaged:
+        arguments = plans[0].experiment.arguments
+        raise Failure(f"{damaged} damaged files were set aside; `python -m jobs run {arguments}` makes them again")
+
+
 @jobs.command(help="Remove the lock that a process left behind which is gone, and say whose it was.")
 @config_argument
 @click.option("--force", is_flag=True, help="Also where the holder may be alive: on another host, or silent not long.")
@@ -301,10 +328,11 @@ def tell_results(plans: Sequence[Plan]) -> None:
 @set_option
 def import_files(config: str, target: str, files: tuple[str, ...], replace: bool, overrides: tuple[str, ...]) -> None:
     plan = Plan(load(config, overrides))
-    check_directory(plan)
+    check_directory(plan.experiment)
     with held([plan]):
         path = import_shard(plan, target, files, replace)
     console.print(f"{target}: imported into {path}", soft_wrap=True)
+    plan = Plan(plan.experiment)  # which knows of the import
     console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
