@@ -323,5 +323,10 @@ def compare(configs: tuple[str, ...], along: str | None, overrides: tuple[str, .
             console.print(line, soft_wrap=True)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The console command `reconstruct`, the same as `python -m jobs`."""
     run_command(jobs)
+
+
+if __name__ == "__main__":
+    main()
