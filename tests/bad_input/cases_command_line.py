@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.bad_input.case import QUICK, Case
 
 STAGES = "the stages are pretrain, deep_features"
-KNOWN = "no such experiment file; in config_data/ there are: celeba_n10"
+KNOWN = "no such experiment file.* `python -m jobs list` shows those in config_data/"
 LONG = "a" * 300
 
 
