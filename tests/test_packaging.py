@@ -17,7 +17,7 @@ def test_the_console_command_is_the_module(monkeypatch, capsys):
         getattr(import_module(module), function)()
     except SystemExit as ended:
         assert ended.code == 0
-    assert "COMMAND [ARGS]" in capsys.readouterr().out
+    assert "python -m jobs run demo" in capsys.readouterr().out
 
 
 def test_every_floor_is_a_package_that_is_installed():
