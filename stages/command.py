@@ -21,20 +21,33 @@ from stages.stage import Progress, Stage
 
 LINE_EVERY_SECONDS = 15.0
 
+ABOUT_CONFIG = """CONFIG is an experiment: the name of one in config_data/, such as demo, or the path of a YAML file of
+your own, such as ../mine.yml. `python -m jobs list` shows the names."""
+
 config_argument = click.argument("config")
 set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="A.B=C", help="Change one key of the experiment; may be repeated."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one key of the experiment, such as shadow_models.seeds=20; may be given several times.",
 )
-device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What to compute on; auto takes a GPU for the stages that gain from one, where there is one.",
+)
 
 
 def main(stage: Stage, description: str, report: Callable[[Experiment], str] | None = None) -> None:
     """The command line of one stage; `report` is what a stage can say of an experiment without making anything."""
 
-    @click.command(help=description)
+    @click.command(help=f"{description}\n\n{ABOUT_CONFIG}")
     @config_argument
-    @click.option("--shard", help="One shard; without it, all that are missing.")
-    @click.option("--replace", is_flag=True, help="Also shards that are finished for other settings.")
+    @click.option("--shard", help="Make this shard only, such as train-00000; without it, all that are missing.")
+    @click.option("--replace", is_flag=True, help="Also make again shards that are finished for other settings.")
     @set_option
     @device_option
     def command(
