@@ -65,19 +65,28 @@ class Recipe:
         One CPU thread makes them, since the threads decide the order of sums.
         """
         indices, labels = seeds.deal(self.experiment, shard, self.labels)
+        coefficients = None
+        if self.experiment.shadow_models.training.in_sample_space:
+            shape = len(indices), head_of(self.experiment).rows, indices.shape[1]
+            coefficients = torch.empty(shape, device=self.features.device)
+        weights = self.train(indices, labels, (self.experiment.seed, "shadow_models", shard), coefficients=coefficients)
+        return Made(weights, indices, labels, coefficients)
+
+    def train(
+        self, indices: np.ndarray, labels: np.ndarray, purpose: tuple[str | int, ...], **options: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Weights (M, P) of heads trained on sets (M, N) of this split; `options` as in train_shard. `purpose`
+        seeds."""
         device = self.features.device
         chosen, learnt = (torch.as_tensor(array).to(device) for array in (indices, labels))
-        generator = torch_generator(self.experiment.seed, "shadow_models", shard, device=device)
-        training, coefficients = self.experiment.shadow_models.training, None
-        if training.in_sample_space:
-            coefficients = torch.empty(len(indices), head_of(self.experiment).rows, indices.shape[1], device=device)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            weights = train_shard(self.features, chosen, learnt, training, generator, coefficients=coefficients)
+            generator = torch_generator(*purpose, device=device)
+            training = self.experiment.shadow_models.training
+            return train_shard(self.features, chosen, learnt, training, generator, **options)
         finally:
             torch.set_num_threads(threads)
-        return Made(weights, indices, labels, coefficients)
 
 
 @lru_cache(maxsize=2)
