@@ -53,7 +53,7 @@ def comparison(plans: Sequence[Plan]) -> "Table":
                     mode,
                     experiment.shadow_models.class_size,
                     training.epochs or training.private.steps,
-                    training.init_std,
+                    training.init_std if training.initial == "normal" else training.initial,
                     epsilon(plan),
                     "–" if unseen is None else f"{float(unseen):.4f}",
                     auc,

@@ -23,6 +23,7 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
     if name not in IMPORTABLE:
         raise UserError(f"import {target}: what can be imported are shards of {', '.join(IMPORTABLE)}")
     from pipeline import published
+    from pipeline.weight_files import read
 
     stage = stage_named(name)
     shards = stage.shards(plan.experiment)
@@ -38,7 +39,7 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
             f"import {target}: {plan.path(stage, shard)} is done already; --replace takes these files for it"
         )
     content = published.digest_of_all(paths)
-    result = make(plan.experiment, shard, {name: published.read(file) for name, file in paths.items()})
+    result = make(plan.experiment, shard, {name: read(file) for name, file in paths.items()})
     origin = {
         "stage": name,
         "shard": shard,

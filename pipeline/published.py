@@ -28,28 +28,6 @@ from pipeline.store import Result
 Contents = Mapping[str, np.ndarray | Mapping[str, torch.Tensor]]
 
 
-def read(path: Path) -> np.ndarray | dict[str, torch.Tensor]:
-    """The array of a `.npy`, the state dict of a `.pth`; finite numbers only."""
-    if path.suffix not in (".npy", ".pth"):
-        raise UserError(f"{path.name}: only .npy arrays and .pth state dicts can be imported")
-    try:
-        if path.suffix == ".npy":
-            content = np.load(path, allow_pickle=False)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that is no .npy or .pth fails in as many ways as the formats have parts
-        raise UserError(f"{path.name}: cannot be read ({' '.join(str(error).split())[:100]})") from error
-    parts = content if isinstance(content, Mapping) else {"": content}
-    for name, part in parts.items():
-        numbers = torch.as_tensor(part)
-        if not numbers.isfinite().all():
-            wrong = int((~numbers.isfinite()).sum())
-            raise UserError(
-                f"{path.name}: {wrong} of {numbers.numel()} numbers{f' of {name}' * bool(name)} are not finite"
-            )
-    return content
-
-
 def described(paths: Mapping[str, Path]) -> str:
     """Name and SHA-256 of every file."""
     return ", ".join(f"{path.name} (sha256 {digest_of(path)})" for path in paths.values())

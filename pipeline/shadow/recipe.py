@@ -14,14 +14,24 @@ from pipeline.networks.settings import FEATURES
 from pipeline.randomness import torch_generator
 from pipeline.shadow import seeds
 from pipeline.shadow.heads import Head
+from pipeline.shadow.settings import INITIAL_WEIGHTS
 from pipeline.shadow.train import train_shard
 from pipeline.store import Shards, read_arrays
+from pipeline.weight_files import read_linear_layer
 
 
 def head_of(experiment: Experiment) -> Head:
     """The head that an experiment's models have on its backbone."""
     training = experiment.shadow_models.training
     return Head(FEATURES[experiment.backbone.name], training.hidden, training.classes)
+
+
+def known_initial_weights(experiment: Experiment) -> torch.Tensor | None:
+    """(P,), where the experiment names a file with them."""
+    training, head = experiment.shadow_models.training, head_of(experiment)
+    if training.initial_weights is None:
+        return None
+    return read_linear_layer(training.initial_weights, INITIAL_WEIGHTS, head.inputs, head.outputs)
 
 
 @dataclass(frozen=True)
@@ -79,12 +89,15 @@ class Recipe:
         seeds."""
         device = self.features.device
         chosen, learnt = (torch.as_tensor(array).to(device) for array in (indices, labels))
+        initial = known_initial_weights(self.experiment)
+        if initial is not None:
+            initial = initial.to(device).expand(len(indices), -1)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             generator = torch_generator(*purpose, device=device)
             training = self.experiment.shadow_models.training
-            return train_shard(self.features, chosen, learnt, training, generator, **options)
+            return train_shard(self.features, chosen, learnt, training, generator, initial, **options)
         finally:
             torch.set_num_threads(threads)
 

@@ -65,7 +65,7 @@ def train_shard(
         targets = Targets.of(labels[block], head.outputs, training.positive_weight, dtype)
         own = weights[block]
         if initial is None:
-            head.draw(own, training.init_std, generator)
+            head.draw_initial(own, training, generator)
         else:
             own.copy_(initial[block])
         carried = {} if coefficients is None else {"coefficients_out": coefficients[block]}
