@@ -46,10 +46,10 @@ from pipeline.kkt.multipliers import candidate_labels
 from pipeline.kkt.networks import Victim, initialise
 from pipeline.kkt.objectives import stationarity_objective
 from pipeline.kkt.optimizers import step
-from pipeline.kkt.precision import matmul_precision
 from pipeline.kkt.problems import load_problem
 from pipeline.kkt.settings import NetworkSettings, ProblemSettings, VictimSettings
 from pipeline.kkt.training import train_victim
+from pipeline.precision import matmul_precision
 
 ROUNDS = 7
 ALPHA, MINIMUM, RATE = 50.0, 0.1, 1e-3

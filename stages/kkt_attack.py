@@ -147,7 +147,7 @@ def run(work: Work) -> Result:
     from pipeline.kkt.attack import first_stack, run_attack
     from pipeline.kkt.multipliers import candidate_labels
     from pipeline.kkt.objectives import naive_objective, stationarity_objective
-    from pipeline.kkt.precision import matmul_precision
+    from pipeline.precision import matmul_precision
 
     experiment, asked, attack = work.experiment, work.experiment.kkt, work.experiment.kkt.attack
     if asked.attack_loss == "separation":

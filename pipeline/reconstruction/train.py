@@ -15,7 +15,7 @@ from pipeline.processes import ALONE, Processes
 from pipeline.reconstruction.examples import ExamplesFrom
 from pipeline.reconstruction.forward import averaged_over, compiled
 from pipeline.reconstruction.losses import Perceptual, reconstruction_loss
-from pipeline.reconstruction.precision import autocast, resolved
+from pipeline.reconstruction.precision import autocast, products, resolved
 from pipeline.reconstruction.settings import Reconstructor as Settings
 from pipeline.reconstruction.state import State
 
@@ -68,27 +68,30 @@ def train_reconstructor(
         state.load(saved)
     narrowed = autocast(state.precision, device)
     forward, is_compiled = averaged_over(processes, network.train(), device), False
-    if settings.compile:
-        forward, is_compiled = compiled(forward, network, rows, narrowed, device)
-    stream = examples(state.step)
+    with products(state.precision, device):
+        if settings.compile:
+            forward, is_compiled = compiled(forward, network, rows, narrowed, device)
+        stream = examples(state.step)
 
-    while state.step < settings.steps:
-        shown = next(stream)
-        candidates = to_unit(images[shown.candidates])
-        with narrowed:
-            rebuilt = forward(shown.inputs, shown.label)
-            loss = reconstruction_loss(
-                rebuilt, candidates, settings.softmin_sharpness, perceptual, settings.absolute_error
-            )
-        state.update(loss, learning_rate(settings, state.step))
+        while state.step < settings.steps:
+            shown = next(stream)
+            candidates = to_unit(images[shown.candidates])
+            with narrowed:
+                rebuilt = forward(shown.inputs, shown.label)
+                loss = reconstruction_loss(
+                    rebuilt, candidates, settings.softmin_sharpness, perceptual, settings.absolute_error
+                )
+            state.update(loss, learning_rate(settings, state.step))
 
-        finished = state.step == settings.steps
-        if state.step % settings.validate_every == 0 or finished:
-            _validate(state, validate, checkpoint, board)
-        if state.step % LOOK_EVERY == 0 or finished:
-            score = f", watched min-MSE {state.history['validation'][-1]:.4f}" if state.history["validation"] else ""
-            progress(state.step, settings.steps, f"loss {_finite(loss.item(), state, checkpoint):.4f}{score}")
-        checkpoint.offer(lambda: {**_good(state, checkpoint), "processes": processes.size})
+            finished = state.step == settings.steps
+            if state.step % settings.validate_every == 0 or finished:
+                _validate(state, validate, checkpoint, board)
+            if state.step % LOOK_EVERY == 0 or finished:
+                score = (
+                    f", watched min-MSE {state.history['validation'][-1]:.4f}" if state.history["validation"] else ""
+                )
+                progress(state.step, settings.steps, f"loss {_finite(loss.item(), state, checkpoint):.4f}{score}")
+            checkpoint.offer(lambda: {**_good(state, checkpoint), "processes": processes.size})
     return state, is_compiled
 
 
