@@ -87,9 +87,8 @@ def train_reconstructor(
             if state.step % settings.validate_every == 0 or finished:
                 _validate(state, validate, checkpoint, board)
             if state.step % LOOK_EVERY == 0 or finished:
-                score = (
-                    f", watched min-MSE {state.history['validation'][-1]:.4f}" if state.history["validation"] else ""
-                )
+                watched = state.history["validation"]
+                score = f", watched min-MSE {watched[-1]:.4f}" if watched else ""
                 progress(state.step, settings.steps, f"loss {_finite(loss.item(), state, checkpoint):.4f}{score}")
             checkpoint.offer(lambda: {**_good(state, checkpoint), "processes": processes.size})
     return state, is_compiled
