@@ -25,7 +25,7 @@ from pipeline.gradient_inversion.settings import GradientInversion
 from pipeline.head_inversion.settings import HeadInversion
 from pipeline.kkt.settings import Kkt
 from pipeline.layers import Layer, find, grid_points, layers_of, merge, override_layer
-from pipeline.networks.settings import Backbone, Pretrain
+from pipeline.networks.settings import SIDES, Backbone, Pretrain
 from pipeline.reconstruction.settings import Reconstructor
 from pipeline.settings import Settings, Strings
 from pipeline.shadow.settings import ShadowModels
@@ -105,6 +105,11 @@ class Experiment(Settings):
             raise ValueError(f"kkt.problem.labels: {self.kkt.problem.labels} {need}")
         if self.reconstructor and not self.shadow_models:
             raise ValueError("reconstructor needs the part shadow_models")
+        if self.reconstructor and self.reconstructor.network == "published" and self.data.image_size not in SIDES:
+            raise ValueError(
+                f"data.size: the published reconstructor makes images of {', '.join(map(str, SIDES))} pixels a side, "
+                f"not {self.data.image_size}; choose one of these, or reconstructor.network: fully_connected"
+            )
         if self.inverts_heads and not self.shadow_models.training.in_sample_space:
             raise ValueError(
                 "reconstructor.reads: features needs heads trained by gradient descent (shadow_models.training "

@@ -25,6 +25,8 @@ from pipeline.shadow import seeds
 from pipeline.shadow.recipe import head_of
 from pipeline.store import Result
 
+ROUNDING = 0.02
+"""Published correlations are of samples, standardised by deviations that were rounded."""
 Contents = Mapping[str, np.ndarray | Mapping[str, torch.Tensor]]
 
 
@@ -78,6 +80,8 @@ def weight_stats(experiment: Experiment, shard: str, given: Contents) -> Result:
     if (deviation < 0).any():
         raise UserError(f"deviation: {int((deviation < 0).sum())} of {size} numbers are negative")
     kept = deviation > 0
+    if not kept.any():
+        raise UserError(f"deviation: all {size} numbers are 0; expected the deviations of weights that vary")
     arrays = {"kept": kept, "mean": mean[kept], "deviation": deviation[kept]}
     if experiment.evaluation.correlates:
         if "correlation" not in given:
@@ -85,10 +89,18 @@ def weight_stats(experiment: Experiment, shard: str, given: Contents) -> Result:
         square = _shaped("correlation", given["correlation"], (None, None), "weights by weights")
         if square.shape[0] == size:
             square = square[np.ix_(kept, kept)]
-        arrays["correlation"] = _shaped("correlation", square, (int(kept.sum()),) * 2, "weights by weights").astype(
-            np.float32
-        )
+        arrays["correlation"] = _correlation(square, int(kept.sum()))
     return Result(arrays, {"dropped_weights": int((~kept).sum())})
+
+
+def _correlation(given: np.ndarray, size: int) -> np.ndarray:
+    """The covariance of standardised weights: symmetric, with ones on its diagonal up to their rounding."""
+    square = _shaped("correlation", given, (size, size), "weights by weights").astype(np.float32)
+    if (wrong := np.abs(square.diagonal() - 1).max()) > ROUNDING:
+        raise UserError(f"correlation: its diagonal is to be 1, and is off by up to {wrong:.2g}")
+    if (wrong := np.abs(square - square.T).max()) > ROUNDING:
+        raise UserError(f"correlation: is not symmetric, by up to {wrong:.2g}")
+    return square
 
 
 def reconstructor(experiment: Experiment, shard: str, given: Contents) -> Result:
@@ -96,8 +108,8 @@ def reconstructor(experiment: Experiment, shard: str, given: Contents) -> Result
     state, chosen, data = given["state"], experiment.reconstructor, experiment.data
     classes = deal(experiment, seeds.VICTIMS)[0].shape[1] // experiment.shadow_models.class_size
     classes = classes if shard == "conditional" else 0
-    if not isinstance(state, Mapping) or "convT.weight" not in state:
-        raise UserError("state: holds no convT.weight; expected a .pth with the state dict of a reconstructor")
+    if not isinstance(state, Mapping) or getattr(state.get("convT.weight"), "ndim", 0) != 4:
+        raise UserError("state: holds no convT.weight of four dimensions; expected the state dict of a reconstructor")
     inputs, size = state["convT.weight"].shape[0] - classes, head_of(experiment).size
     if not 0 < inputs <= size:
         raise UserError(
@@ -137,6 +149,8 @@ def min_mse(experiment: Experiment, shard: str, given: Contents) -> Result:
     arrays, means = {}, {}
     for name, table in tables.items():
         table = _shaped(name, table, (None, groups), "victims by reconstructions").astype(np.float64)
+        if not table.size:
+            raise UserError(f"{name}: is empty, {table.shape}; expected victims by reconstructions")
         if ((table < 0) | (table > LARGEST_MSE)).any():
             raise UserError(
                 f"{name}: an MSE between images in [-1, 1] lies in 0 … 4; found {table.min():g} … {table.max():g}"

@@ -36,17 +36,24 @@ def location(experiment: Experiment, stage: str, shard: str, fingerprint: str) -
 
 def check(experiment: Experiment) -> None:
     from pipeline.data.sources import load
+    from pipeline.networks.backbones import Classifier, read_trained_weights
 
+    if experiment.backbone.weights:
+        read_trained_weights(Classifier(experiment.backbone.name, classes=1), experiment.backbone)
     for seed in (seeds.training_seed(0), seeds.VICTIMS):
         load(seeds.data_of(experiment, seed), seeds.split_of(seed), experiment.paths.data_root)
 
 
 def run(work: Work) -> Result:
     """features (n, D) float32, labels (n,) int64, in the data set's order."""
-    import torch
 
     from pipeline.head_inversion.build import images_of
-    from pipeline.networks.backbones import Classifier, extract_features, load_trained_weights
+    from pipeline.networks.backbones import (
+        Classifier,
+        extract_features,
+        load_trained_weights,
+        read_trained_weights,
+    )
     from pipeline.networks.state import state_dict
 
     experiment = work.experiment
@@ -54,8 +61,7 @@ def run(work: Work) -> Result:
     source = images_of(experiment, seed)
     classifier = Classifier(experiment.backbone.name, classes=1)
     if experiment.backbone.weights:
-        path = located(experiment.backbone.weights)
-        load_trained_weights(classifier, torch.load(path, map_location="cpu", weights_only=True), str(path))
+        read_trained_weights(classifier, experiment.backbone)
     else:
         shard = work.inputs["pretrain"].names[0]
         load_trained_weights(classifier, state_dict(work.inputs["pretrain"].read(shard)), shard)

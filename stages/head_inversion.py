@@ -24,6 +24,12 @@ def inputs(experiment: Experiment) -> list[str]:
     ]
 
 
+def check(experiment: Experiment) -> None:
+    from pipeline.reconstruction.sources import check_batch_size
+
+    check_batch_size(experiment, "head_inversion.batch_size", experiment.head_inversion.batch_size)
+
+
 def run(work: Work) -> Result:
     """state/…: the inversion (prior, slots, noise, mean coefficients, rounds). cosine, found, expected (V, N): what it
     recovers of the watched victims, slot by slot, and the error that it expects. loss: how training went."""
@@ -97,6 +103,7 @@ STAGE = Stage(
     settings=settings,
     resources=lambda experiment: Resources("cpu", experiment.head_inversion.threads, 4.0, 120.0),
     run=run,
+    check=check,
 )
 
 if __name__ == "__main__":

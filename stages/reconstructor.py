@@ -36,7 +36,10 @@ def check(experiment: Experiment) -> None:
     import torch
 
     from pipeline.reconstruction.board import check_tensorboard
+    from pipeline.reconstruction.sources import check_batch_size
 
+    if not experiment.inverts_heads:  # a step of features shows fewer models than one of the inversion's training
+        check_batch_size(experiment, "reconstructor.batch_size", experiment.reconstructor.batch_size)
     perceptual_loss(experiment, torch.device("cpu"))
     if experiment.reconstructor.tensorboard:
         check_tensorboard()

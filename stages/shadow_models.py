@@ -20,12 +20,18 @@ def shards(experiment: Experiment) -> list[str]:
 
 def check(experiment: Experiment) -> None:
     from pipeline.data.sources import check_classes, load
+    from pipeline.data.training_sets import check_labels
 
-    if experiment.task.kind != "identity":  # people who are held out are others
+    task, shadow = experiment.task, experiment.shadow_models
+    if task.kind != "identity":  # people who are held out are others
         check_classes(experiment.data)
+    labels = {}
     for shard in (seeds.training_seed(0), seeds.VICTIMS):
-        source = load(seeds.data_of(experiment, shard), seeds.split_of(shard), experiment.paths.data_root)
-        seeds.deal(experiment, shard, source.labels)
+        labels[shard] = load(seeds.data_of(experiment, shard), seeds.split_of(shard), experiment.paths.data_root).labels
+    if task.kind != "identity" and shadow.data is None:
+        check_labels(task, shadow.training.classes, *labels.values())
+    for shard, own in labels.items():
+        seeds.deal(experiment, shard, own)
 
 
 def run(work: Work) -> Result:

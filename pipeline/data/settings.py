@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from pipeline import located
 from pipeline.data.contents import EVERYTHING, content_of
@@ -43,7 +43,7 @@ class DataSet(Settings):
         "npz",
     ]
     path: str | None = None
-    size: PositiveInt | None = None
+    size: int | None = Field(default=None, ge=8, le=1024)
 
     @model_validator(mode="after")
     def _path_where_needed(self):

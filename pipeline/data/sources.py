@@ -1,7 +1,9 @@
 """Readers: every data set as one `ImageSource`, read with torchvision's own readers wherever it has one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +15,13 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.transforms import InterpolationMode, functional
 
 from pipeline import located
+from pipeline.data.contents import check_once
 from pipeline.data.settings import DataSet
 from pipeline.errors import UserError
 
 Split = Literal["train", "test", "pretrain"]
 """`pretrain`: what a backbone learns from, the training split but for CelebA, whose validation images it never sees."""
+MOST_CLASSES = 65536
 FOLDER_SIDE = 256
 CELEBA_SIDES = 232, 224
 """Photos are resized to a short side of 232 and cropped to 224, bicubically, as published."""
@@ -92,16 +96,22 @@ def _whereabouts(dataset: DataSet, root: Path) -> tuple[str, str]:
 
 def _from_array(images: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> ImageSource:
     """`images` (n, H, W) or (n, H, W, C) uint8."""
-    images, labels = torch.as_tensor(images), np.asarray(labels, dtype=np.int64)
+    images, labels = torch.as_tensor(images), np.asarray(labels)
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or images.dtype != torch.uint8 or labels.shape != images.shape[:1] or not len(labels):
+    sound = images.ndim == 4 and images.dtype == torch.uint8 and images.numel() and labels.shape == images.shape[:1]
+    if not sound or images.shape[3] not in (1, 3):
         raise ValueError(
-            f"images {tuple(images.shape)} {images.dtype} with labels {labels.shape}; "
-            "expected (n, H, W[, C]) uint8 with (n,) labels"
+            f"images {tuple(images.shape)} {images.dtype} with labels {labels.shape}; expected (n, H, W) or "
+            "(n, H, W, C) uint8, with 1 or 3 channels, and (n,) labels"
         )
+    if labels.dtype.kind not in "iuf" or (labels % 1 != 0).any():
+        raise ValueError(f"labels ({labels.dtype}) are to be whole numbers: the classes, from 0 on")
     if labels.min() < 0:
         raise ValueError("labels must be 0 or more")
+    if labels.max() >= MOST_CLASSES:
+        raise ValueError(f"labels must be below {MOST_CLASSES}: the classes, numbered from 0 on")
+    labels = labels.astype(np.int64)
     images = images.permute(0, 3, 1, 2)
     return ImageSource(labels, lambda indices: images[torch.as_tensor(indices)].contiguous())
 
@@ -182,6 +192,7 @@ def _folder(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     """`path/{train,test}/<class>/<image>`, centre-cropped to a square of 256 pixels as it is read."""
     folder = datasets.ImageFolder(located(dataset.path) / split)
     files, labels = zip(*folder.samples, strict=True)
+    check_once(*dataset.files(root), f"{split} pictures", partial(_decode_all, files))
 
     def square(file: str) -> torch.Tensor:
         image = functional.resize(_decode(file), FOLDER_SIDE, antialias=True)
@@ -202,9 +213,18 @@ def check_classes(dataset: DataSet) -> None:
         )
 
 
+def _decode_all(files: Sequence[str]) -> None:
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(_decode, files):
+            pass
+
+
 def _decode(file: str | Path) -> torch.Tensor:
-    with Image.open(file) as image:
-        return functional.pil_to_tensor(image.convert("RGB"))
+    try:
+        with Image.open(file) as image:
+            return functional.pil_to_tensor(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{file}: cannot be read as a picture ({_first_line(error)}); mend or remove it") from error
 
 
 _READERS: dict[str, Callable[[DataSet, Split, Path], ImageSource]] = {

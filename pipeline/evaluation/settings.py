@@ -26,7 +26,9 @@ class Evaluation(Settings):
         default="last", description="which state of it: its last, or that with the lowest score on watched victims"
     )
     threshold: PositiveFloat | None = None
-    false_positive_rates: Annotated[tuple[Rate, ...], Strict(False)] = (0.001, 0.005, 0.01, 0.05, 0.1)
+    false_positive_rates: Annotated[tuple[Rate, ...], Strict(False)] = Field(
+        default=(0.001, 0.005, 0.01, 0.05, 0.1), min_length=1
+    )
     bootstraps: Annotated[int, Field(ge=20)] = 1000
     lpips: Literal["none", "alex", "vgg"] = Field(default="alex", description="scored where its weights are at hand")
     lpips_weights: str | None = Field(

@@ -11,8 +11,9 @@ from torchvision.transforms import InterpolationMode, functional
 from pipeline import located
 from pipeline.data.sources import ImageSource
 from pipeline.errors import UserError
-from pipeline.networks.settings import FEATURES
+from pipeline.networks.settings import FEATURES, Backbone
 from pipeline.networks.vgg_tiny import VGGTiny
+from pipeline.weight_files import read_state
 
 FEATURE_BATCH = 256
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -81,7 +82,7 @@ def load_initial_weights(classifier: Classifier, source: str) -> None:
         if source == "imagenet":
             state = IMAGENET_WEIGHTS[classifier.name].get_state_dict(check_hash=True)
         else:
-            state = torch.load(located(source), map_location="cpu", weights_only=True)
+            state = read_state(located(source), located(source).name)
         state = {key: value for key, value in state.items() if not key.startswith(TOPS)}
         classifier.body.load_state_dict(state)
     except Exception as error:  # torch.load fails on a foreign file in many ways
@@ -91,6 +92,12 @@ def load_initial_weights(classifier: Classifier, source: str) -> None:
             f"pretrain.initial_weights={source}: weights of {classifier.name} not to be had ({reason}); put "
             f"torchvision's file into {cached}, or name a file with its state dict"
         ) from error
+
+
+def read_trained_weights(classifier: Classifier, settings: Backbone) -> None:
+    """Take the body's weights from the file that the experiment's `backbone.weights` names."""
+    where = f"backbone.weights: {located(settings.weights)}"
+    load_trained_weights(classifier, read_state(located(settings.weights), where), where)
 
 
 def load_trained_weights(classifier: Classifier, state: Mapping[str, torch.Tensor], origin: str) -> None:

@@ -11,6 +11,8 @@ from pipeline.fingerprint import digest_of
 from pipeline.settings import Settings
 
 Network = Literal["published", "fully_connected"]
+SIDES = (16, 32, 64)
+"""Pixels a side of the images that the published network makes."""
 FEATURES = {"vgg_tiny": 256, "efficientnet_b0": 1280, "wide_resnet50_2": 2048}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.config import Experiment
-from pipeline.errors import Failure
+from pipeline.errors import Failure, UserError
 from pipeline.randomness import numpy_generator
 from pipeline.reconstruction.batches import BLOCK_BYTES, Block
 from pipeline.shadow import seeds
@@ -47,6 +47,25 @@ def training_source(
     return Stream(recipe, head_of(experiment).size, *part, columns, named)
 
 
+def check_batch_size(experiment: Experiment, key: str, models: int) -> None:
+    """Raises UserError, naming the experiment's `key`, where a step shows more shadow models than are in memory
+    together."""
+    shadow = experiment.shadow_models
+    reads_shards = shadow.source == "shards" and seeds.learnt_from(experiment) == seeds.training_seed(0)
+    fitting = _seeds_that_fit(shadow.models_per_seed, head_of(experiment).size)
+    most = min(shadow.seeds if reads_shards else SEEDS_TOGETHER, fitting) * shadow.models_per_seed
+    if models > most:
+        raise UserError(
+            f"{key}: a step shows {models} shadow models, but {most} are in memory together; lower it, or raise "
+            "shadow_models.models_per_seed or shadow_models.seeds"
+        )
+
+
+def _seeds_that_fit(models: int, parameters: int) -> int:
+    """How many permutation seeds of so many models a block holds."""
+    return max(1, BLOCK_BYTES // (models * parameters * 4))
+
+
 class ShardSource:
     """Epochs over the shards, in an order of each epoch's own; the next block is read while one is trained on.
 
@@ -67,7 +86,7 @@ class ShardSource:
         self.process, self.processes = process, processes
         self.lengths = shards.lengths("weights")
         self.parameters = shards.width("weights")
-        self.together = max(1, BLOCK_BYTES // (int(self.lengths.max()) * self.parameters * 4))
+        self.together = _seeds_that_fit(int(self.lengths.max()), self.parameters)
 
     def blocks(self) -> Iterator[Block]:
         for epoch in count():
@@ -136,7 +155,7 @@ class Stream:
         self.named = named
         self.recipe, self.process, self.processes, self.columns = recipe, process, processes, columns
         self.models = recipe.experiment.shadow_models.models_per_seed
-        self.together = min(SEEDS_TOGETHER, max(1, BLOCK_BYTES // (self.models * parameters * 4)))
+        self.together = min(SEEDS_TOGETHER, _seeds_that_fit(self.models, parameters))
 
     def blocks(self) -> Iterator[Block]:
         for number in count(self.process, self.processes):

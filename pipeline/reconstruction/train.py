@@ -115,7 +115,7 @@ def _good(state: State, checkpoint: Checkpoint) -> dict:
 def _finite(loss: float, state: State, checkpoint: Checkpoint) -> float:
     if not math.isfinite(loss):
         raise Failure(
-            f"the reconstructor diverged: loss {loss} at step {state.step}; lower reconstructor.learning_rate "
-            f"(the last good state stays in {checkpoint.path})"
+            f"the reconstructor diverged: loss {loss} at step {state.step}; lower reconstructor.learning_rate"
+            + (f" (the last good state stays in {checkpoint.path})" if checkpoint.path.exists() else "")
         )
     return loss

@@ -30,7 +30,7 @@ class Privacy(Settings):
     clip_norm: PositiveFloat
     sample_rate: float = Field(gt=0, le=1, description="q: each image joins each step with this probability")
     steps: PositiveInt = Field(description="T: updates of the weights, whatever an epoch may be")
-    noise_multiplier: PositiveFloat | None = None
+    noise_multiplier: float | None = Field(default=None, gt=0, le=1e6)
     target_epsilon: PositiveFloat | None = None
     delta: float | None = Field(default=None, gt=0, lt=1, description="N^-1.1 where it is not given")
     accountant: Literal["prv", "rdp", "gdp"] = "prv"
@@ -50,7 +50,7 @@ class Training(Settings):
     classes: PositiveInt = Field(default=10, description="logits of the head; 1 means binary cross-entropy")
     hidden: PositiveInt | None = Field(default=None, description="width of a hidden ReLU layer; none = linear head")
     optimizer: Optimizer = "sgd"
-    learning_rate: PositiveFloat
+    learning_rate: float = Field(gt=0, le=1e6)
     momentum: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     epochs: PositiveInt | None = None
@@ -152,3 +152,9 @@ class ShadowModels(Settings):
     models_per_seed: PositiveInt
     test_models: PositiveInt
     training: Training
+
+    @model_validator(mode="after")
+    def _enough_for_statistics(self):
+        if self.seeds * self.models_per_seed < 2:
+            raise ValueError("one shadow model has no deviation: seeds × models_per_seed must be at least 2")
+        return self
