@@ -19,14 +19,15 @@ from rich.console import Console
 from jobs import queue
 from jobs.catalogue import experiment_lines
 from jobs.cluster import Cluster, load_cluster
-from jobs.compare import comparison, write_comparison
+from jobs.compare import summaries, write_comparison
 from jobs.display import Display
 from jobs.failures import read_failure
 from jobs.importing import import_shard
 from jobs.run import Executor, carry_through, check, unfinished
 from jobs.scan import StageState, scan
-from jobs.status import in_queue, inversions_table, kkt_table, logged, next_step, rates_table, status_table
+from jobs.status import in_queue, logged, next_step, status_table
 from jobs.submission import Chain
+from jobs.tables import fitted
 from jobs.verify import verify as verify_files
 from pipeline.config import load, load_all
 from pipeline.errors import Failure, UserError
@@ -67,7 +68,9 @@ def run_options(command):
         device_option,
         set_option,
         click.option(
-            "--only", metavar="STAGE", help="Make this stage alone, such as roc; the stages that it reads must be done."
+            "--only",
+            metavar="STAGE",
+            help="Make this stage alone, such as shadow_models; those that it reads must be done.",
         ),
         click.option(
             "--scheduler",
@@ -96,7 +99,7 @@ def run_options(command):
     "Make what is missing of an experiment.",
     ABOUT_CONFIG,
     "What is finished is kept and never made twice, so run may be killed and typed again at any time. For example:",
-    "\b\npython -m jobs run demo\npython -m jobs run demo --only roc --executor inline\n"
+    "\b\npython -m jobs run demo\npython -m jobs run demo --only shadow_models --executor inline\n"
     "python -m jobs run mnist_n10 --executor slurm --cluster default",
 )
 @run_options
@@ -374,24 +377,16 @@ def report(config: str, overrides: tuple[str, ...]) -> None:
 
         with held(todo):
             carry_all_through(list(todo), "report", InlineExecutor(), "auto")
-    tell_results(plans)
+    for _, _, table in summaries(plans):
+        console.print(fitted(table, console.width))
     for plan in plans:
         console.print(next_step(plan, scan(plan)), soft_wrap=True)
-
-
-def tell_results(plans: Sequence[Plan]) -> None:
-    if reconstructions := [plan for plan in plans if plan.experiment.reconstructor]:
-        console.print(rates_table(reconstructions))
-    if inversions := [plan for plan in plans if plan.experiment.gradient_inversion]:
-        console.print(inversions_table(inversions))
-    if attacks := [plan for plan in plans if plan.experiment.kkt and plan.experiment.kkt.attack]:
-        console.print(kkt_table(attacks))
 
 
 @subcommand(
     "Take published files (.npy, .pth) as a shard.",
     "The experiment goes on from them as if it had made them. For example:",
-    "\b\npython -m jobs import mine reconstructor/conditional net.pth\n"
+    "\b\npython -m jobs import mine shadow_models/train-00000 weights.npy\n"
     "python -m jobs import mine weight_stats mean=m.npy deviation=s.npy",
     ABOUT_CONFIG,
     ABOUT_STAGE,
@@ -425,13 +420,14 @@ def import_files(config: str, target: str, files: tuple[str, ...], replace: bool
 @set_option
 def compare(configs: tuple[str, ...], along: str | None, overrides: tuple[str, ...]) -> None:
     plans = [plan for config in configs for plan in plans_of(config, overrides)]
-    tell_results(plans)
-    reconstructions = [plan for plan in plans if plan.experiment.reconstructor]
-    if along and not reconstructions:
-        raise UserError(f"--along {along}: none of these experiments has a reconstructor, whose rates make the curve")
-    if len(reconstructions) > 1 or along:
-        for line in write_comparison(reconstructions, comparison(reconstructions), along):
-            console.print(line, soft_wrap=True)
+    found = summaries(plans)
+    if along and not any(attack.curves for attack, _, _ in found):
+        raise UserError(f"--along {along}: none of these experiments makes an attack whose rates are drawn as a curve")
+    for attack, made, table in found:
+        console.print(fitted(table, console.width))
+        if len(made) > 1 or along:
+            for line in write_comparison(attack, made, table, along):
+                console.print(line, soft_wrap=True)
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from pipeline.store import software, standing, write_shard
 from stages import stage_named
 from stages.plan import Plan, stage_known
 
-IMPORTABLE = ("shadow_models", "weight_stats", "reconstructor", "min_mse", "kkt_attack")
 OPTIONAL = ("correlation", "multipliers")
 """Files that their stage can do without."""
 
@@ -20,11 +19,12 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
     """Write the shard `target` (STAGE or STAGE/SHARD) of files (FILE or NAME=FILE); returns where it lies."""
     name, _, shard = target.partition("/")
     stage_known(name, f"import {target}")
-    if name not in IMPORTABLE:
-        raise UserError(f"import {target}: what can be imported are shards of {', '.join(IMPORTABLE)}")
     from pipeline import published
     from pipeline.weight_files import read
 
+    readers = published.readers()
+    if name not in readers:
+        raise UserError(f"import {target}: what can be imported are shards of {', '.join(readers)}")
     stage = stage_named(name)
     shards = stage.shards(plan.experiment)
     if not shard and len(shards) == 1:
@@ -32,14 +32,14 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
     if shard not in shards:
         shown = ", ".join(shards[:3]) + (f", … {shards[-1]}" if len(shards) > 3 else "")
         raise UserError(f"import {target}: name one shard, {name}/SHARD; this experiment has {shown or 'none'}")
-    make, names = published.READERS[name]
-    paths = _named(files, names)
+    reader = readers[name]
+    paths = _named(files, reader.names)
     if standing(plan.path(stage, shard), plan.fingerprints(stage)[shard]).state == "done" and not replace:
         raise UserError(
             f"import {target}: {plan.path(stage, shard)} is done already; --replace takes these files for it"
         )
     content = published.digest_of_all(paths)
-    result = make(plan.experiment, shard, {name: read(file) for name, file in paths.items()})
+    result = reader.make(plan.experiment, shard, {name: read(file) for name, file in paths.items()})
     origin = {
         "stage": name,
         "shard": shard,

@@ -15,18 +15,15 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from pipeline import as_typed, located
+from pipeline.attacks import ATTACKS, settings_fields
 from pipeline.data.settings import DataSet, Task
 from pipeline.errors import UserError
 from pipeline.evaluation.settings import Evaluation
-from pipeline.gradient_inversion.settings import GradientInversion
-from pipeline.head_inversion.settings import HeadInversion
-from pipeline.kkt.settings import Kkt
 from pipeline.layers import Layer, find, grid_points, layers_of, merge, override_layer
-from pipeline.networks.settings import SIDES, Backbone, Pretrain
-from pipeline.reconstruction.settings import Reconstructor
+from pipeline.networks.settings import Backbone, Pretrain
 from pipeline.settings import Settings, Strings
 from pipeline.shadow.settings import ShadowModels
 
@@ -56,8 +53,8 @@ class ResourceChanges(Settings):
     seconds_per_shard: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = None
 
 
-class Experiment(Settings):
-    """One experiment. A part that is absent means that the stages which need it have nothing to do."""
+class CommonParts(Settings):
+    """What any experiment may say, whichever attack it makes."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     source: str = Field(description="the file it was read from")
@@ -75,18 +72,18 @@ class Experiment(Settings):
     backbone: Backbone | None = None
     pretrain: Pretrain | None = None
     shadow_models: ShadowModels | None = None
-    head_inversion: HeadInversion = HeadInversion()
-    reconstructor: Reconstructor | None = None
     evaluation: Evaluation = Evaluation()
-    gradient_inversion: GradientInversion | None = None
-    kkt: Kkt | None = None
+
+
+class Experiment(create_model("PartsOfAttacks", __base__=CommonParts, **settings_fields())):
+    """One experiment. A part that is absent means that the stages which need it have nothing to do."""
 
     @model_validator(mode="after")
     def _parts_fit(self):
-        if not (self.data or self.backbone or self.pretrain or self.shadow_models or self.kkt):
-            raise ValueError(
-                "asks for nothing: it has none of the parts data, backbone, pretrain, shadow_models and kkt"
-            )
+        parts = ["data", "backbone", "pretrain", "shadow_models"]
+        parts += [key for attack in ATTACKS for key, part in attack.parts.items() if part.default is None]
+        if all(getattr(self, part) is None for part in parts):
+            raise ValueError(f"asks for nothing: it has none of the parts {', '.join(parts[:-1])} and {parts[-1]}")
         if self.shadow_models:
             if not (self.data and self.backbone):
                 raise ValueError("shadow_models needs the parts data and backbone")
@@ -98,34 +95,9 @@ class Experiment(Settings):
                 )
         if self.backbone and not self.backbone.weights and not self.pretrain:
             raise ValueError("backbone.weights names no file and there is no pretrain part to make one")
-        if self.gradient_inversion and not self.data:
-            raise ValueError("gradient_inversion needs the part data")
-        if self.kkt and self.kkt.problem.is_toy == (self.data is not None):
-            need = "draws its own images; leave out the part data" if self.data else "needs the part data"
-            raise ValueError(f"kkt.problem.labels: {self.kkt.problem.labels} {need}")
-        if self.reconstructor and not self.shadow_models:
-            raise ValueError("reconstructor needs the part shadow_models")
-        if self.reconstructor and self.reconstructor.network == "published" and self.data.image_size not in SIDES:
-            raise ValueError(
-                f"data.size: the published reconstructor makes images of {', '.join(map(str, SIDES))} pixels a side, "
-                f"not {self.data.image_size}; choose one of these, or reconstructor.network: fully_connected"
-            )
-        if self.inverts_heads and not self.shadow_models.training.in_sample_space:
-            raise ValueError(
-                "reconstructor.reads: features needs heads trained by gradient descent (shadow_models.training "
-                "optimizer: sgd, engine: auto): others leave the span of their training images; use reads: weights"
-            )
+        for attack in ATTACKS:
+            attack.refuse(self)
         return self
-
-    @property
-    def modes(self) -> list[str]:
-        """What is reconstructed: a shard of every stage from the reconstructor to its rates."""
-        return list(self.reconstructor.modes) if self.reconstructor else []
-
-    @property
-    def inverts_heads(self) -> bool:
-        """Whether the reconstructor reads features recovered by head inversion."""
-        return self.reconstructor is not None and self.reconstructor.reads == "features"
 
     @property
     def shard_directory(self) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline import located
 from pipeline.config import Experiment
+from pipeline.head_inversion import lessons
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
@@ -15,7 +16,7 @@ def seeds_by_shard(experiment: Experiment) -> dict[str, str]:
     where head inversion learns from such, and the test split that victims come from."""
     if not experiment.shadow_models:
         return {}
-    named = (seeds.training_seed(0), seeds.learnt_from(experiment), seeds.VICTIMS)
+    named = (seeds.training_seed(0), lessons.first_seed(experiment), seeds.VICTIMS)
     return {seeds.features_of(experiment, seed): seed for seed in named}
 
 

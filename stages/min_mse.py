@@ -2,6 +2,8 @@
 
 from pipeline import perceptual
 from pipeline.config import Experiment
+from pipeline.head_inversion.settings import inverts_heads
+from pipeline.reconstruction.settings import modes
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
@@ -22,7 +24,7 @@ def settings(experiment: Experiment, shard: str) -> dict:
 def inputs(experiment: Experiment) -> list[str]:
     own = [f"deep_features/{seeds.features_of(experiment, seeds.VICTIMS)}", f"shadow_models/{seeds.VICTIMS}"]
     null = seeds.inputs(experiment) if "shards" in experiment.evaluation.nulls else []
-    inversion = ["head_inversion"] if experiment.inverts_heads else []
+    inversion = ["head_inversion"] if inverts_heads(experiment) else []
     return [*own, *null, "weight_stats", *inversion, "reconstructor"]
 
 
@@ -49,7 +51,7 @@ def check(experiment: Experiment) -> None:
         refuse_untrainable(experiment.shadow_models.training, indices.shape[1])
     if "other_victims" in nulls:
         class_size, task = experiment.shadow_models.class_size, experiment.task.kind
-        for mode in experiment.modes:
+        for mode in modes(experiment):
             groups = candidate_groups(torch.as_tensor(indices), class_size, mode, task)
             generator = numpy_generator(*purpose(experiment, mode, "other_victims"))
             other_victims(groups.flatten(1).numpy(), indices, generator)
@@ -150,7 +152,7 @@ def run(work: Work) -> Result:
         means[f"mean_h1_{null}"] = float(arrays[f"h1/{null}/min_mse"].mean())
         work.progress(position + 1, len(judged.nulls), null)
     features = inputs["deep_features"].read(seeds.features_of(experiment, seeds.VICTIMS))
-    if experiment.inverts_heads and "coefficients" in shard:  # without them nothing says which image is which
+    if inverts_heads(experiment) and "coefficients" in shard:  # without them nothing says which image is which
         from pipeline.head_inversion.training import measure_shard
 
         measured = measure_shard(reader.inversion, shard, features["features"])
@@ -172,7 +174,7 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="min_mse",
-    shards=lambda experiment: experiment.modes,
+    shards=modes,
     inputs=inputs,
     settings=settings,
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=4.0, seconds_per_shard=120.0),

@@ -2,6 +2,9 @@
 
 from pipeline import perceptual
 from pipeline.config import Experiment
+from pipeline.head_inversion import lessons
+from pipeline.head_inversion.settings import inverts_heads
+from pipeline.reconstruction.settings import modes
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
@@ -16,13 +19,13 @@ def settings(experiment: Experiment, shard: str) -> dict:
         "seed": experiment.seed,
         "data": (experiment.shadow_models.data or experiment.data).identity(experiment.paths.data_root),
         "victims": experiment.data.identity(experiment.paths.data_root),
-        **(seeds.lessons_identity(experiment) if experiment.inverts_heads else {}),
+        **(lessons.identity(experiment) if inverts_heads(experiment) else {}),
     }
 
 
 def inputs(experiment: Experiment) -> list[str]:
-    read = "head_inversion" if experiment.inverts_heads else "weight_stats"
-    return [*seeds.lessons(experiment), f"shadow_models/{seeds.WATCHED}", read]
+    read = "head_inversion" if inverts_heads(experiment) else "weight_stats"
+    return [*lessons.inputs(experiment), f"shadow_models/{seeds.WATCHED}", read]
 
 
 def perceptual_loss(experiment: Experiment, device):
@@ -38,7 +41,7 @@ def check(experiment: Experiment) -> None:
     from pipeline.reconstruction.board import check_tensorboard
     from pipeline.reconstruction.sources import check_batch_size
 
-    if not experiment.inverts_heads:  # a step of features shows fewer models than one of the inversion's training
+    if not inverts_heads(experiment):  # a step of features shows fewer models than one of the inversion's training
         check_batch_size(experiment, "reconstructor.batch_size", experiment.reconstructor.batch_size)
     perceptual_loss(experiment, torch.device("cpu"))
     if experiment.reconstructor.tensorboard:
@@ -77,7 +80,7 @@ def run(work: Work) -> Result:
         chosen.network, reader.width, data.channels, data.image_size, chosen.width, reader.classes
     ).to(device)
     decoders.initialise(network, torch_generator(*purpose, "initial"))
-    features = experiment.inverts_heads
+    features = inverts_heads(experiment)
     part = (processes.rank, processes.size)
     source = training_source(
         experiment, work.inputs, watched["labels"][0], (*purpose, "order"), device, part, HEADS if features else WEIGHTS
@@ -93,7 +96,7 @@ def run(work: Work) -> Result:
     state, compiled = train_reconstructor(
         network,
         examples,
-        target_images(images_of(experiment, seeds.learnt_from(experiment)), data.image_size).to(device),
+        target_images(images_of(experiment, lessons.first_seed(experiment)), data.image_size).to(device),
         chosen,
         perceptual=perceptual_loss(experiment, device),
         validate=lambda trained: min_mse(trained, victims),
@@ -118,7 +121,7 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="reconstructor",
-    shards=lambda experiment: experiment.modes,
+    shards=modes,
     inputs=inputs,
     settings=settings,
     resources=lambda experiment: Resources("gpu", experiment.reconstructor.threads, 8.0, 36000.0),

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from pipeline.config import Experiment
+from pipeline.reconstruction.settings import modes
 from pipeline.store import Result
 from stages.command import main
 from stages.stage import Resources, Stage, Work
@@ -75,7 +76,7 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="roc",
-    shards=lambda experiment: experiment.modes,
+    shards=modes,
     inputs=lambda experiment: ["min_mse", "nearest_neighbour"],
     settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),

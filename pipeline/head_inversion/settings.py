@@ -1,11 +1,14 @@
 """How a head is inverted to features: the keys of `head_inversion:` in an experiment."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from pipeline.networks.settings import Copies
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.config import Experiment
 
 
 class HeadInversion(Settings):
@@ -28,3 +31,8 @@ class HeadInversion(Settings):
         default="float32", description="of the correcting networks' products; everything else is float32 or finer"
     )
     threads: PositiveInt = Field(default=2, description="CPU threads: part of the result, since sums depend on it")
+
+
+def inverts_heads(experiment: "Experiment") -> bool:
+    """Whether the reconstructor reads features recovered by head inversion."""
+    return experiment.reconstructor is not None and experiment.reconstructor.reads == "features"

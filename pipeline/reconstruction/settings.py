@@ -1,11 +1,14 @@
 """How the reconstructor is built and trained: the keys of `reconstructor:` in an experiment."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, Strict, model_validator
 
 from pipeline.networks.settings import Network
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.config import Experiment
 
 Mode = Literal["conditional", "unconditional"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
@@ -59,3 +62,8 @@ class Reconstructor(Settings):
         if self.lpips_weights and self.lpips == "none":
             raise ValueError("lpips_weights are for lpips: vgg or alex; there is none")
         return self
+
+
+def modes(experiment: "Experiment") -> list[str]:
+    """What is reconstructed: a shard of every stage from the reconstructor to its rates."""
+    return list(experiment.reconstructor.modes) if experiment.reconstructor else []

@@ -6,11 +6,15 @@ from the test split; `watch-00001` holds the last sets of the same deal, for loo
 is chosen by the victims that are scored, nor by their images unless so many are scored that none are left over.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from pipeline.config import Experiment
 from pipeline.data.settings import DataSet
 from pipeline.data.training_sets import training_sets
+
+if TYPE_CHECKING:
+    from pipeline.config import Experiment
 
 VICTIMS, WATCHED = "test-00000", "watch-00001"
 MOST_WATCHED, WATCHED_SHARE = 100, 8
@@ -35,29 +39,29 @@ def split_of(shard: str) -> str:
     return "train" if is_training(shard) else "test"
 
 
-def is_foreign(experiment: Experiment, shard: str) -> bool:
+def is_foreign(experiment: "Experiment", shard: str) -> bool:
     """Whether a shard's images come from out of distribution, and so are dealt by random labels."""
     return is_training(shard) and experiment.shadow_models.data is not None
 
 
-def data_of(experiment: Experiment, shard: str) -> DataSet:
+def data_of(experiment: "Experiment", shard: str) -> DataSet:
     return experiment.shadow_models.data if is_foreign(experiment, shard) else experiment.data
 
 
-def models_in(experiment: Experiment, shard: str) -> int:
+def models_in(experiment: "Experiment", shard: str) -> int:
     shadow = experiment.shadow_models
     if is_training(shard):
         return shadow.models_per_seed
     return shadow.test_models if shard == VICTIMS else MOST_WATCHED
 
 
-def features_of(experiment: Experiment, shard: str) -> str:
+def features_of(experiment: "Experiment", shard: str) -> str:
     """The shard of deep_features that holds the images a shard's models are trained on."""
     augmented = "-augmented" if shard.startswith("augmented") else ""
     return f"{data_of(experiment, shard).title}-{split_of(shard)}{augmented}"
 
 
-def identity(experiment: Experiment, shard: str) -> dict:
+def identity(experiment: "Experiment", shard: str) -> dict:
     """What the models of a shard depend on, besides features and their labels."""
     shadow = experiment.shadow_models
     return {
@@ -70,7 +74,7 @@ def identity(experiment: Experiment, shard: str) -> dict:
     }
 
 
-def deal(experiment: Experiment, shard: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def deal(experiment: "Experiment", shard: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(indices, labels) (M, N) of the training sets that the shard's permutation seed deals from a split's labels."""
     seed, class_size = int(shard.partition("-")[2]), experiment.shadow_models.class_size
     models, foreign = models_in(experiment, shard), is_foreign(experiment, shard)
@@ -84,32 +88,14 @@ def deal(experiment: Experiment, shard: str, labels: np.ndarray) -> tuple[np.nda
     return training_sets(labels, experiment.task, class_size, models, seed, foreign=foreign)
 
 
-def inputs(experiment: Experiment) -> list[str]:
+def inputs(experiment: "Experiment") -> list[str]:
     """What a stage reads for the training seeds: their shards, or the features that a stream is made from."""
     if experiment.shadow_models.source == "shards":
         return ["shadow_models/train"]
     return [f"deep_features/{features_of(experiment, training_seed(0))}"]
 
 
-def learnt_from(experiment: Experiment) -> str:
-    """The first of the seeds that teach to invert heads and to decode: of augmented images where there are such."""
-    augmented = experiment.inverts_heads and experiment.head_inversion.augmentation
-    return augmented_seed(0) if augmented else training_seed(0)
-
-
-def lessons(experiment: Experiment) -> list[str]:
-    """What a stage that learns from shadow models reads for them."""
-    first = learnt_from(experiment)
-    return inputs(experiment) if first.startswith("train") else [f"deep_features/{features_of(experiment, first)}"]
-
-
-def lessons_identity(experiment: Experiment) -> dict:
-    """What its result depends on besides."""
-    first = learnt_from(experiment)
-    return stream_identity(experiment) if first.startswith("train") else {"stream": identity(experiment, first)}
-
-
-def stream_identity(experiment: Experiment) -> dict:
+def stream_identity(experiment: "Experiment") -> dict:
     """What a stage's result depends on when no shard stands for the training seeds; nothing when shards do."""
     if experiment.shadow_models.source == "shards":
         return {}

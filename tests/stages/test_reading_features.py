@@ -57,7 +57,7 @@ def test_every_kind_of_head_is_inverted_and_scored(tiny, kind):
     # calibrated: what is found of watched victims is, slot by slot, what was expected
     np.testing.assert_allclose(table["found"].mean(0), table["expected"].mean(0), rtol=1e-3)
     scores = plan.finished(stage_named("min_mse"))
-    for mode in plan.experiment.modes:
+    for mode in plan.experiment.reconstructor.modes:
         found = scores.read(mode)
         groups = 10 if mode == "conditional" else 1
         assert found["h0/min_mse"].shape == (10, groups)

@@ -1,19 +1,24 @@
 """What the reconstructor attack reports: rates with intervals against every null, curves and reconstructions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.attack import Finished
+from pipeline.errors import UserError
 from pipeline.evaluation.rates import METHODS
 from pipeline.randomness import numpy_generator
+from pipeline.reconstruction.cautions import cautions
 from pipeline.report import figures
-from pipeline.report.cautions import cautions
 from pipeline.report.page import Chapter, Figure, Section
 from pipeline.report.table import Interval, Table
+from pipeline.shadow.spent import epsilon
+from pipeline.store import Shards
 
 METRICS = {"min_mse": "min-MSE", "psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS"}
 COLUMNS_OF_SINGLES = 10
+EPSILON = "ε"
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -28,6 +33,20 @@ class Outcome:
     pinned: bool
     main_null: str
     said_of_lpips: str
+
+    @classmethod
+    def of(cls, mode: str, min_mse: Shards, roc: Shards) -> "Outcome":
+        """Of the stored scores and the stored rates."""
+        facts = roc.attributes(mode)
+        return cls(
+            mode=mode,
+            scores=min_mse.read(mode),
+            roc=roc.read(mode),
+            threshold=float(facts["threshold"]),
+            pinned=bool(facts["threshold_pinned"]),
+            main_null=str(facts["null"]),
+            said_of_lpips=str(min_mse.attributes(mode)["lpips"]),
+        )
 
     @property
     def nulls(self) -> list[str]:
@@ -231,7 +250,7 @@ def drawings(outcome: Outcome) -> list[Figure]:
     return found
 
 
-def chapter(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
+def chapter_of_mode(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
     """`images` (n, C, S, S) uint8 are the test split; `shown` victims are pictured each way."""
     h0, main = outcome.scores["h0/min_mse"], outcome.main_null
     rates = outcome.rates(main)
@@ -269,4 +288,45 @@ def chapter(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
     )
     beside = [scores_table(outcome), curve_table(outcome), methods_table(outcome, everything=True)]
     beside += [rates_table(outcome, null) for null in outcome.nulls[1:]]
-    return Chapter(section, answer, beside)
+    return Chapter([section], answer, beside)
+
+
+def threshold_section(nearest_neighbour: Shards) -> Section:
+    """The nearest-neighbour threshold, class by class."""
+    per_class = nearest_neighbour.read("threshold", "per_class")["per_class"]
+    rows = [["all classes", f"{per_class.mean():.4f}"], *([f"class {k}", f"{v:.4f}"] for k, v in enumerate(per_class))]
+    text = "Mean MSE, in [-1, 1], from a test image to the nearest training image of its class; averaged over classes."
+    return Section("Nearest-neighbour threshold", text, [Table(["of", "threshold"], rows, "threshold")])
+
+
+def comparison(finished: Sequence[Finished]) -> Table:
+    """One row per experiment and mode: what was trained, at what cost in privacy, and the pooled rates with intervals.
+
+    Raises Failure where an experiment is not finished, UserError where they quote other false-positive rates.
+    """
+    rows, wanted = [], ()
+    for one in finished:
+        experiment, roc, scores = one.experiment, one.shards_of("roc"), one.shards_of("min_mse")
+        training = experiment.shadow_models.training
+        for mode in roc.names:
+            outcome, record = Outcome.of(mode, scores, roc), scores.attributes(mode)
+            if rows and tuple(outcome.roc["false_positive_rates"]) != wanted:
+                raise UserError(
+                    "compare: the experiments have other evaluation.false_positive_rates; give all the same"
+                )
+            wanted = tuple(outcome.roc["false_positive_rates"])
+            auc, at, *at_threshold = quoted(outcome.rates(outcome.main_null), 0, outcome.roc["false_positive_rates"])
+            unseen = record.get("accuracy_unseen")
+            facts = [
+                experiment.shadow_models.class_size,
+                training.epochs or training.private.steps,
+                training.init_std if training.initial == "normal" else training.initial,
+                epsilon(one),
+                "–" if unseen is None else f"{float(unseen):.4f}",
+            ]
+            rows.append([experiment.title, mode, *facts, auc, *at, *at_threshold])
+    facts = ["class size", "epochs or steps", "init std", EPSILON, "victim accuracy"]
+    targets = [f"TPR at FPR {100 * rate:g} %" for rate in wanted]
+    return Table(
+        ["experiment", "mode", *facts, "AUC", *targets, "TPR at threshold", "FPR at threshold"], rows, "comparison"
+    )
