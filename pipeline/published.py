@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.attack import Contents
+from pipeline.attack import Contents, Reader
+from pipeline.attacks import ATTACKS
 from pipeline.data.sources import load
 from pipeline.errors import UserError
 from pipeline.fingerprint import digest_of, fingerprint
+from pipeline.head_inversion import lessons
+from pipeline.head_inversion.settings import inverts_heads
 from pipeline.shadow import seeds
 from pipeline.shadow.recipe import head_of
 from pipeline.store import Result
@@ -60,6 +63,15 @@ def deal(experiment: "Experiment", shard: str) -> tuple[np.ndarray, np.ndarray]:
 
 def shadow_models(experiment: "Experiment", shard: str, given: Contents) -> Result:
     """weights: those of one permutation seed, in the order of its deal."""
+    if (
+        seeds.is_training(shard)
+        and inverts_heads(experiment)
+        and lessons.first_seed(experiment) == seeds.training_seed(0)
+    ):
+        raise UserError(
+            f"{shard}: teaches head inversion here, which also needs how each weight was made of features; set "
+            "reconstructor.reads=weights"
+        )
     indices, labels = deal(experiment, shard)
     shape = len(indices), head_of(experiment).size
     weights = shaped("weights", given["weights"], shape, f"models and weights of {shard}").astype(np.float32)
@@ -99,3 +111,14 @@ def _correlation(given: np.ndarray, size: int) -> np.ndarray:
     if (wrong := np.abs(square - square.T).max()) > ROUNDING:
         raise UserError(f"correlation: is not symmetric, by up to {wrong:.2g}")
     return square
+
+
+def readers() -> dict[str, Reader]:
+    """Stage → how its shards are made of files: of the stages that attacks share, and of each attack's own."""
+    found = {
+        "shadow_models": Reader(shadow_models, ("weights",)),
+        "weight_stats": Reader(weight_stats, ("mean", "deviation", "correlation")),
+    }
+    for attack in ATTACKS:
+        found |= attack.readers()
+    return found
