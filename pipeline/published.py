@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.attack import Contents
+from pipeline.attack import Contents, Reader
+from pipeline.attacks import ATTACKS
 from pipeline.data.sources import load
 from pipeline.errors import UserError
 from pipeline.fingerprint import digest_of, fingerprint
@@ -99,3 +100,14 @@ def _correlation(given: np.ndarray, size: int) -> np.ndarray:
     if (wrong := np.abs(square - square.T).max()) > ROUNDING:
         raise UserError(f"correlation: is not symmetric, by up to {wrong:.2g}")
     return square
+
+
+def readers() -> dict[str, Reader]:
+    """Stage → how its shards are made of files: of the stages that attacks share, and of each attack's own."""
+    found = {
+        "shadow_models": Reader(shadow_models, ("weights",)),
+        "weight_stats": Reader(weight_stats, ("mean", "deviation", "correlation")),
+    }
+    for attack in ATTACKS:
+        found |= attack.readers()
+    return found
