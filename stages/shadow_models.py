@@ -19,7 +19,8 @@ def shards(experiment: Experiment) -> list[str]:
 
 
 def check(experiment: Experiment) -> None:
-    from pipeline.data.sources import check_classes, load
+    from pipeline.data.sets.own import check_classes
+    from pipeline.data.sources import load
     from pipeline.data.training_sets import check_labels
 
     task, shadow = experiment.task, experiment.shadow_models

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from pipeline.data.images import target_images, to_bytes, to_unit
+from pipeline.data.sets.own import check_classes
 from pipeline.data.settings import DataSet
-from pipeline.data.sources import check_classes, load
+from pipeline.data.sources import load
 from pipeline.errors import UserError
 
 

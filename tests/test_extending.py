@@ -1,4 +1,4 @@
-"""A new attack is a package, its stages and an entry in the list: nothing else of the program is touched."""
+"""What is added stands alone: an attack is a package, its stages and a name in the list; a data set is one file."""
 
 import shutil
 import subprocess
@@ -82,20 +82,45 @@ if __name__ == "__main__":
 '''
 
 
+DATA_SET = '''
+"""Stripes: grey images whose class is the width of their stripes."""
+from pipeline.data.record import Record
+
+
+def read(dataset, split, root):
+    import numpy as np
+
+    from pipeline.data.sources import from_array
+
+    labels = np.arange(20) % 4
+    columns = np.indices((16, 16))[1]
+    return from_array(np.stack([columns // (k + 1) % 2 * 255 for k in labels]).astype(np.uint8), labels)
+
+
+RECORDS = (Record("stripes", read, "20 images of stripes", "none", ("nothing",), channels=1, size=16),)
+'''
+
+
 @pytest.fixture
-def checkout(tmp_path):
-    """A copy of the program with one more package, one more stage and one more name in the list of attacks."""
+def program(tmp_path):
+    """A copy of the program."""
     for floor in ("pipeline", "stages", "jobs"):
         shutil.copytree(ROOT / floor, tmp_path / floor, ignore=shutil.ignore_patterns("__pycache__"))
-    package = tmp_path / "pipeline" / "guess"
+    return tmp_path
+
+
+@pytest.fixture
+def checkout(program):
+    """With one more package, one more stage and one more name in the list of attacks."""
+    package = program / "pipeline" / "guess"
     package.mkdir()
     (package / "__init__.py").write_text('"""Guessing."""\n')
     (package / "entry.py").write_text(ENTRY)
-    (tmp_path / "stages" / "guesses.py").write_text(STAGE)
-    listed = tmp_path / "pipeline" / "attacks.py"
+    (program / "stages" / "guesses.py").write_text(STAGE)
+    listed = program / "pipeline" / "attacks.py"
     listed.write_text(listed.read_text().replace('"kkt")', '"kkt", "guess")'))
-    (tmp_path / "mine.yml").write_text("guess:\n  numbers: 10\n")
-    return tmp_path
+    (program / "mine.yml").write_text("guess:\n  numbers: 10\n")
+    return program
 
 
 def jobs(checkout, *arguments):
@@ -118,3 +143,17 @@ def test_a_new_attack_is_a_package_its_stages_and_an_entry(checkout):
     refused = jobs(checkout, "run", "mine.yml", "--set", "guess.numbers=101")
     assert refused.returncode == 2
     assert refused.stderr == "error: mine.yml: guess.numbers is more than anybody can guess\n"
+
+
+def test_a_new_data_set_is_one_file(program):
+    (program / "pipeline" / "data" / "sets" / "stripes.py").write_text(DATA_SET)
+    lines = (
+        "from pathlib import Path; from pipeline.data.settings import DataSet; from pipeline.data.sources import load; "
+        "from pipeline.data.images import target_images; data = DataSet(name='stripes'); "
+        "print(target_images(load(data, 'train', Path('nowhere')), data.image_size).shape, data.channels)"
+    )
+    done = subprocess.run([sys.executable, "-c", lines], cwd=program, capture_output=True, text=True, check=False)
+    assert done.stdout == "torch.Size([20, 1, 16, 16]) 1\n", done.stderr
+    (program / "mine.yml").write_text("data: {name: stripe}\n")
+    refused = jobs(program, "run", "mine.yml")
+    assert "'stripes'" in refused.stderr and refused.returncode == 2
