@@ -54,7 +54,7 @@ def run(work: Work) -> Result:
     source = images_of(experiment, seed)
     classifier = Classifier(experiment.backbone.name, classes=1)
     if experiment.backbone.weights:
-        path = located(experiment.backbone.weights)
+        path = experiment.backbone.weights_file()
         load_trained_weights(classifier, torch.load(path, map_location="cpu", weights_only=True), str(path))
     else:
         shard = work.inputs["pretrain"].names[0]
