@@ -132,15 +132,18 @@ def _own_name(backbone: str, key: str) -> str:
 
 @torch.no_grad()
 def extract_features(
-    classifier: Classifier, source: ImageSource, progress: Callable[[int, int, str], None]
+    classifier: Classifier, source: ImageSource, progress: Callable[[int, int, str], None], precision: str = "float32"
 ) -> torch.Tensor:
-    """(n, D) float32 on the CPU: the body's output for every image of `source`, in its order."""
+    """(n, D) float32 on the CPU: the body's output for every image of `source`, in its order; `precision` is that of
+    the body's products, float32 or bfloat16."""
     device = next(classifier.parameters()).device
+    narrowed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
     classifier.eval()
     blocks = []
     for block in torch.arange(len(source)).split(FEATURE_BATCH):
         images = preprocess(classifier.name, source.read(block.numpy()).to(device))
         parts = images.split(classifier.images_at_once) if device.type == "cpu" else [images]
-        blocks += [classifier.body(part).cpu() for part in parts]
+        with narrowed:
+            blocks += [classifier.body(part).float().cpu() for part in parts]
         progress(int(block[-1]) + 1, len(source), "images")
     return torch.cat(blocks)

