@@ -9,6 +9,7 @@ from pipeline.evaluation.rates import METHODS
 from pipeline.randomness import numpy_generator
 from pipeline.report import figures
 from pipeline.report.cautions import cautions
+from pipeline.report.head_inversion import unlike_caution
 from pipeline.report.page import Chapter, Figure, Section
 from pipeline.report.table import Interval, Table
 
@@ -259,13 +260,16 @@ def chapter(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
         text,
         [*tables, published_table(outcome)],
         [*drawings(outcome), *sheets(outcome, images, shown)],
-        warnings=cautions(
-            h0,
-            outcome.h1(main),
-            outcome.rates(main),
-            {null: outcome.rates(null) for null in outcome.nulls[1:]},
-            outcome.roc["false_positive_rates"],
-        ),
+        warnings=[
+            *unlike_caution(outcome.scores),
+            *cautions(
+                h0,
+                outcome.h1(main),
+                outcome.rates(main),
+                {null: outcome.rates(null) for null in outcome.nulls[1:]},
+                outcome.roc["false_positive_rates"],
+            ),
+        ],
     )
     beside = [scores_table(outcome), curve_table(outcome), methods_table(outcome, everything=True)]
     beside += [rates_table(outcome, null) for null in outcome.nulls[1:]]
