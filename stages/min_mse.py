@@ -66,7 +66,7 @@ def run(work: Work) -> Result:
     h0/minus_one (V, G): the distance to the record alone that the null minus_one takes out of each group.
     victims/trained, victims/unseen (V,): accuracy of each on its own images, and on the others of the test split.
     Where features are read: features/cosine, found, expected (V, N), see training.Measured; h0/slot (V, G) which of the
-    N recovered images each reconstruction is made from.
+    N recovered images each reconstruction is made from; features/unlike (V,) heads that are unlike the shadow models.
     """
     from dataclasses import replace
     from functools import partial
@@ -152,6 +152,9 @@ def run(work: Work) -> Result:
         means[f"mean_h1_{null}"] = float(arrays[f"h1/{null}/min_mse"].mean())
         work.progress(position + 1, len(judged.nulls), null)
     features = inputs["deep_features"].read(seeds.features_of(experiment, seeds.VICTIMS))
+    if inverts_heads(experiment):
+        weights = torch.as_tensor(shard["weights"]).to(work.device)
+        arrays["features/unlike"] = reader.inversion.unlike(weights).cpu().numpy()
     if inverts_heads(experiment) and "coefficients" in shard:  # without them nothing says which image is which
         from pipeline.head_inversion.training import measure_shard
 
@@ -180,7 +183,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=4.0, seconds_per_shard=120.0),
     run=run,
     check=check,
-    version=3,
+    version=4,
 )
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.attack import Finished
 from pipeline.errors import UserError
 from pipeline.evaluation.rates import METHODS
+from pipeline.head_inversion.section import unlike_caution
 from pipeline.randomness import numpy_generator
 from pipeline.reconstruction.cautions import cautions
 from pipeline.report import figures
@@ -278,13 +279,16 @@ def chapter_of_mode(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter
         text,
         [*tables, published_table(outcome)],
         [*drawings(outcome), *sheets(outcome, images, shown)],
-        warnings=cautions(
-            h0,
-            outcome.h1(main),
-            outcome.rates(main),
-            {null: outcome.rates(null) for null in outcome.nulls[1:]},
-            outcome.roc["false_positive_rates"],
-        ),
+        warnings=[
+            *unlike_caution(outcome.scores),
+            *cautions(
+                h0,
+                outcome.h1(main),
+                outcome.rates(main),
+                {null: outcome.rates(null) for null in outcome.nulls[1:]},
+                outcome.roc["false_positive_rates"],
+            ),
+        ],
     )
     beside = [scores_table(outcome), curve_table(outcome), methods_table(outcome, everything=True)]
     beside += [rates_table(outcome, null) for null in outcome.nulls[1:]]
