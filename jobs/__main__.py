@@ -290,7 +290,7 @@ def cancel(config: str, overrides: tuple[str, ...]) -> None:
 
 @subcommand(
     "Find damaged files, and set them aside.",
-    "Every finished file is read whole and held against the checksum in it. The next run makes again what was set aside.",
+    "Every finished file is read whole and held against its checksum. The next run makes again what was set aside.",
     ABOUT_CONFIG,
 )
 @config_argument
