@@ -13,6 +13,7 @@ from pipeline.data.sources import ImageSource
 from pipeline.errors import UserError
 from pipeline.networks.settings import FEATURES, Backbone
 from pipeline.networks.vgg_tiny import VGGTiny
+from pipeline.unattended import silent
 from pipeline.weight_files import read_state
 
 FEATURE_BATCH = 256
@@ -123,7 +124,7 @@ def _own_name(backbone: str, key: str) -> str:
 
 @torch.no_grad()
 def extract_features(
-    classifier: Classifier, source: ImageSource, progress: Callable[[int, int, str], None]
+    classifier: Classifier, source: ImageSource, progress: Callable[[int, int, str], None] = silent
 ) -> torch.Tensor:
     """(n, D) float32 on the CPU: the body's output for every image of `source`, in its order."""
     device = next(classifier.parameters()).device
