@@ -18,6 +18,8 @@ from pipeline.attacks import ATTACKS
 from pipeline.data.sources import load
 from pipeline.errors import UserError
 from pipeline.fingerprint import digest_of, fingerprint
+from pipeline.head_inversion import lessons
+from pipeline.head_inversion.settings import inverts_heads
 from pipeline.shadow import seeds
 from pipeline.shadow.recipe import head_of
 from pipeline.store import Result
@@ -61,6 +63,15 @@ def deal(experiment: "Experiment", shard: str) -> tuple[np.ndarray, np.ndarray]:
 
 def shadow_models(experiment: "Experiment", shard: str, given: Contents) -> Result:
     """weights: those of one permutation seed, in the order of its deal."""
+    if (
+        seeds.is_training(shard)
+        and inverts_heads(experiment)
+        and lessons.first_seed(experiment) == seeds.training_seed(0)
+    ):
+        raise UserError(
+            f"{shard}: teaches head inversion here, which also needs how each weight was made of features; set "
+            "reconstructor.reads=weights"
+        )
     indices, labels = deal(experiment, shard)
     shape = len(indices), head_of(experiment).size
     weights = shaped("weights", given["weights"], shape, f"models and weights of {shard}").astype(np.float32)

@@ -27,6 +27,8 @@ def settings(experiment: Experiment, shard: str) -> dict:
     if seed.startswith("augmented"):
         augmentation = experiment.head_inversion.augmentation.model_dump(mode="json")
         described |= {"augmentation": augmentation, "seed": experiment.seed}
+    if backbone.precision != "float32":
+        described["precision"] = backbone.precision
     return {**described, "weights": backbone.weights_digest()} if backbone.weights else described
 
 
@@ -66,7 +68,7 @@ def run(work: Work) -> Result:
     else:
         shard = work.inputs["pretrain"].names[0]
         load_trained_weights(classifier, state_dict(work.inputs["pretrain"].read(shard)), shard)
-    features = extract_features(classifier.to(work.device), source, work.progress)
+    features = extract_features(classifier.to(work.device), source, work.progress, experiment.backbone.precision)
     return Result(
         {"features": features.numpy(), "labels": source.labels},
         {"data": seeds.data_of(experiment, seed).name, "split": seeds.split_of(seed), "images": len(source)},

@@ -33,8 +33,10 @@ def check(experiment: Experiment) -> None:
 
 
 def run(work: Work) -> Result:
-    """state/…: the inversion (prior, slots, noise, mean coefficients, rounds). cosine, found, expected (V, N): what it
-    recovers of the watched victims, slot by slot, and the error that it expects. loss: how training went."""
+    """state/…: the inversion (prior, slots, noise, mean coefficients, rounds, calibration). cosine, found, expected
+    (V, N): what it recovers of the watched victims, slot by slot, and the error that it expects. loss: how training
+    went."""
+    import numpy as np
     import torch
 
     from pipeline.head_inversion.build import (
@@ -45,8 +47,9 @@ def run(work: Work) -> Result:
         start_of,
     )
     from pipeline.head_inversion.inversion import HeadInversion
-    from pipeline.head_inversion.training import Heads, calibrate, measure, measure_posterior, train_rounds
+    from pipeline.head_inversion.training import Heads, calibrate, hold_out, measure, measure_posterior, train_rounds
     from pipeline.networks.state import state_arrays
+    from pipeline.randomness import numpy_generator
     from pipeline.reconstruction.batches import ShadowBatches
     from pipeline.reconstruction.sources import HEADS, training_source
     from pipeline.shadow.recipe import head_of
@@ -60,10 +63,13 @@ def run(work: Work) -> Result:
     )
     watched = work.inputs["shadow_models"].read(seeds.WATCHED)
     labels = watched["labels"][0]
-    prior, slots = adversary_prior(experiment, own["features"], own["labels"]), slots_of(experiment, labels)
+    apart = hold_out(own["labels"], numpy_generator(*purpose, "held out"))
+    prior = adversary_prior(experiment, own["features"][~apart], own["labels"][~apart])
+    slots = slots_of(experiment, labels)
     images, unseen = ((torch.as_tensor(table["features"]) @ prior.directions).to(device) for table in (learnt, theirs))
     weights, indices, coefficients = (torch.as_tensor(watched[name]).to(device) for name in HEADS)
-    held_out = Heads.of(slots, weights.float(), indices.long(), coefficients, unseen)
+    victims = Heads.of(slots, weights.float(), indices.long(), coefficients, unseen)
+    apart = torch.as_tensor(np.tile(apart, len(images) // len(apart))).to(device)  # with their augmented copies
     source = training_source(experiment, work.inputs, labels, (*purpose, "order"), device, columns=HEADS)
     batches = ShadowBatches(source, chosen.batch_size, (*purpose, "batches"), device).from_step
     inversion = HeadInversion(
@@ -75,24 +81,30 @@ def run(work: Work) -> Result:
         chosen.width,
         start_of(experiment, len(labels)),
     ).to(device)
+
+    def heads_from(step: int):
+        return (Heads.of(slots, *columns, images, apart) for columns in batches(step))
+
     losses = train_rounds(
         inversion,
-        lambda step: (Heads.of(slots, *columns, images) for columns in batches(step)),
+        heads_from,
         chosen,
         purpose=purpose,
         checkpoint=work.checkpoint,
         progress=work.progress,
     )
-    calibrate(inversion, held_out)
-    measured = measure(inversion, held_out)
+    calibrated_on = calibrate(inversion, heads_from(chosen.steps))
+    measured = measure(inversion, victims)
     facts = {
         "directions": inversion.width,
         "variance_held": prior.share,
         "curvature": learning_rate_times_curvature(experiment, own["features"]),
         "cosine": float(measured.cosine.mean()),
+        "calibrated_on": calibrated_on,
+        "images_held_out": int(apart.sum()),
     }
-    for name, given in (("true", held_out.coefficients), ("mean", inversion.mean_coefficients)):
-        closed_form = measure_posterior(inversion, held_out, given)
+    for name, given in (("true", victims.coefficients), ("mean", inversion.mean_coefficients)):
+        closed_form = measure_posterior(inversion, victims, given)
         facts[f"cosine_of_closed_form_with_{name}_coefficients"] = float(closed_form.cosine.mean())
     arrays = {name: tensor.cpu().numpy() for name, tensor in vars(measured).items()}
     return Result(state_arrays(inversion) | arrays | {"loss": losses}, facts)
@@ -106,6 +118,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("cpu", experiment.head_inversion.threads, 4.0, 120.0),
     run=run,
     check=check,
+    version=2,
 )
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ def described(experiment: Experiment, inputs: Mapping[str, Shards]) -> str:
         weights = experiment.backbone.weights or "weights made by its pretrain part"
         parts += [
             f"{shadow.class_size} image(s) a class",
+            *([f"victims of {shadow.test_seeds} test seeds"] if shadow.test_seeds > 1 else []),
             f"{shadow.seeds} permutation seeds with {shadow.seeds * shadow.models_per_seed:,} shadow models"
             + (" for the statistics, and a stream of others" if shadow.source == "stream" else ""),
             f"{experiment.backbone.name} ({weights})",

@@ -10,12 +10,12 @@ from stages.stage import Resources, Stage, Work
 
 
 def shards(experiment: Experiment) -> list[str]:
-    """The training seeds, unless they are streamed; the victims; and those that are watched while training."""
+    """The training seeds, unless they are streamed; the victims of each test seed; and those watched while training."""
     shadow = experiment.shadow_models
     if not shadow:
         return []
     training = range(shadow.seeds) if shadow.source == "shards" else ()
-    return [*map(seeds.training_seed, training), seeds.VICTIMS, seeds.WATCHED]
+    return [*map(seeds.training_seed, training), *seeds.scored(experiment), seeds.WATCHED]
 
 
 def check(experiment: Experiment) -> None:

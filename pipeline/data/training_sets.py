@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.data.deal import deal, deal_identities, random_labels
+from pipeline.data.deal import deal, deal_identities, most_identity_sets, random_labels
 from pipeline.data.settings import Task
 from pipeline.errors import UserError
 
@@ -45,3 +45,10 @@ def training_sets(
     indices = deal(labels, class_size, models, seed)
     dealt = labels[indices]
     return indices, (np.isin(dealt, task.positive) if task.kind == "binary" else dealt).astype(np.int32)
+
+
+def most_sets(labels: np.ndarray, task: Task, class_size: int) -> int:
+    """How many models one seed can deal at most."""
+    if task.kind == "identity":
+        return most_identity_sets(labels, class_size)
+    return int(np.bincount(labels).min()) // class_size

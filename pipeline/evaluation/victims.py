@@ -13,6 +13,7 @@ from pipeline.data.sources import load
 from pipeline.evaluation.reading import Reader, Reading
 from pipeline.shadow.heads import Head, forward
 from pipeline.shadow.settings import Training
+from pipeline.store import Shards
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class VictimSet:
         return replace(self, reading=reading)
 
 
+def scored_heads(shadow_models: Shards) -> dict[str, np.ndarray]:
+    """The arrays of all `test` shards, seed after seed, as far as every one has them; seed (V,): which each is of."""
+    scored = shadow_models.matching("test")
+    parts = [scored.read(shard) for shard in scored.names]
+    common = set.intersection(*(set(part) for part in parts))
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name in common}
+    return joined | {"seed": np.repeat(np.arange(len(parts)), [len(part["weights"]) for part in parts])}
+
+
 def victims_of(
     data: DataSet,
     root: Path,
@@ -42,7 +52,7 @@ def victims_of(
     reader: Reader,
     device: torch.device,
 ) -> VictimSet:
-    """The heads of a `test` shard (weights, indices), trained on the test split of `data`, as victims.
+    """The heads of `test` shards (weights, indices), trained on the test split of `data`, as victims.
 
     `groups_of` makes the candidates of each reconstruction from the indices.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.head_inversion.judge import Judge
 from pipeline.head_inversion.posterior import posterior
 from pipeline.head_inversion.prior import Prior
 from pipeline.head_inversion.rounds import Round
@@ -18,6 +19,11 @@ from pipeline.shadow.private import expected_batch, gathered_noise
 from pipeline.shadow.settings import Training
 
 HEADS_AT_ONCE = 512
+UNUSUAL = 2.0
+"""A head is unlike the shadow models when its distance from them is so many times that of the farthest of those."""
+TRAIT_FLOOR = 1e-5
+"""Of the largest variance of standardised traits, in every direction: softmax biases add up to zero, but for
+rounding."""
 ROUNDING = 1e-12
 """ν is at least this share of the mean squared weight: float32 holds no more, also where nothing was random."""
 
@@ -49,7 +55,7 @@ def weight_noise(training: Training, inputs: int, samples: int, noise_multiplier
 
 
 class HeadInversion(nn.Module):
-    """Everything that inverting the heads of one recipe needs: prior, slots, ν, mean coefficients and rounds.
+    """Everything that inverting the heads of one recipe needs: prior, slots, ν, mean coefficients, rounds and a judge.
 
     `start` (P,): what known initial weights have left in the trained ones; none = they are not known.
     """
@@ -66,7 +72,7 @@ class HeadInversion(nn.Module):
     ):
         super().__init__()
         self.head, self.slots = head, slots
-        images = len(slots.classes)
+        images, traits = len(slots.classes), head.rows * (2 + len(prior.means))
         for name, tensor in (
             ("directions", prior.directions),
             ("spectrum", prior.spectrum),
@@ -78,10 +84,14 @@ class HeadInversion(nn.Module):
             ("start", torch.zeros(head.size) if start is None else start),
             ("mean_coefficients", torch.zeros(head.rows, images)),
             ("calibration", torch.ones(images)),
+            ("usual", torch.zeros(traits)),
+            ("usual_scale", torch.zeros(traits, traits)),
+            ("usual_distance", torch.tensor(torch.inf)),
             *slots.tensors().items(),
         ):
             self.register_buffer(name, tensor)
         self.rounds = nn.ModuleList(Round(prior, images, width) for _ in range(rounds))
+        self.judge = Judge(images)
 
     @classmethod
     def from_state(cls, head: Head, state: Mapping[str, Tensor]) -> "HeadInversion":
@@ -94,7 +104,7 @@ class HeadInversion(nn.Module):
         return inversion
 
     def initialise(self, generator: torch.Generator) -> None:
-        for each in self.rounds:
+        for each in (*self.rounds, self.judge):
             each.initialise(generator)
 
     @property
@@ -132,7 +142,8 @@ class HeadInversion(nn.Module):
         self, weights: Tensor, narrowed: AbstractContextManager | None = None
     ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Features (M, N, d), whitened, coefficients (M, R, N) and log expected error (M, N), step by step: by the mean
-        coefficients; then of each round the corrected features and, but for the last, those solved anew.
+        coefficients; then of each round the corrected features and, but for the last, those solved anew. The last step
+        alone tells its error.
 
         `narrowed`: the context in which the correcting networks work.
         """
@@ -144,18 +155,60 @@ class HeadInversion(nn.Module):
         yield current, coefficients, None
         for number, one in enumerate(self.rounds, 1):
             with narrowed or nullcontext():
-                current, log_error = one.corrected(current, first, coefficients)
+                current = one.corrected(current, first, coefficients)
             coefficients = one.regress(rows, self.restore(current), self.mean_coefficients, self.whitening)
-            yield current, coefficients, log_error
-            if number < len(self.rounds):
-                current = self.whiten(one.resolve(rows, coefficients, self.restore(current), self.spectrum, noise))
-                yield current, coefficients, None
+            if number == len(self.rounds):
+                yield current, coefficients, self.judged(rows, current, first, coefficients)
+                return
+            yield current, coefficients, None
+            current = self.whiten(one.resolve(rows, coefficients, self.restore(current), self.spectrum, noise))
+            yield current, coefficients, None
+
+    def judged(self, rows: Rows, features: Tensor, first: Tensor, coefficients: Tensor) -> Tensor:
+        """The log (M, N) of the expected error of features (M, N, d); its gradient ends at the judge."""
+        with torch.no_grad():
+            mean, variance = self.given(rows, coefficients)
+            left = (rows.weights - coefficients @ self.restore(features)).square().mean((1, 2)) / self.noise_in(rows)
+        return self.judge(features.detach(), first, mean, variance, coefficients.detach(), left)
+
+    def traits(self, weights: Tensor) -> Tensor:
+        """(M, T) what tells a head of this recipe from others': of every row its bias, the log of its length and its
+        product with the mean of each class."""
+        rows = self.rows(weights)
+        lengths = rows.weights.square().sum(2).clamp(min=torch.finfo(torch.float32).tiny).log()
+        return torch.cat([rows.bias, lengths, (rows.weights @ self.prior_means.T).flatten(1)], 1)
+
+    def set_usual(self, traits: Tensor) -> None:
+        """From those of shadow models (M, T): their Gaussian, and the distance of the farthest from its mean."""
+        mean, deviation = traits.double().mean(0), traits.double().std(0)
+        deviation = torch.where(deviation > 0, deviation, 1.0)
+        standardised = (traits - mean) / deviation
+        values, vectors = torch.linalg.eigh(standardised.T @ standardised / len(traits))
+        scale = (values.clamp(min=0) + TRAIT_FLOOR * values.max().clamp(min=1)).rsqrt()
+        self.usual.copy_(mean)
+        self.usual_scale.copy_(vectors / deviation[:, None] * scale)
+        self.usual_distance.copy_(self._distance(traits).max())
+
+    def _distance(self, traits: Tensor) -> Tensor:
+        """(M,) Mahalanobis."""
+        return ((traits - self.usual) @ self.usual_scale).norm(dim=1)
+
+    @torch.no_grad()
+    def unlike(self, weights: Tensor) -> Tensor:
+        """(M,) whether a head (M, P) is no such head as the inversion was learnt from: trained otherwise, on other
+        classes, or not at all."""
+        return self._distance(self.traits(weights.float())) > UNUSUAL * self.usual_distance
 
     @torch.no_grad()
     def invert(self, weights: Tensor) -> Recovered:
-        """The last step of heads (M, P), a few hundred at a time; its error as found on shadow models."""
+        """The last step of heads (M, P), a few hundred at a time; its error as found on held-out images.
+
+        Nothing is known of heads unlike the shadow models, so their error is at least that of guessing class means.
+        """
         parts = []
         for block in weights.float().split(HEADS_AT_ONCE):
             *_, (features, _, log_error) = self.steps(block)
-            parts.append((features, log_error.exp() * self.calibration))
+            parts.append(
+                (features, log_error.exp() * self.calibration + self.unlike(block)[:, None] * self.prior_error)
+            )
         return Recovered(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -37,7 +37,7 @@ class Round(nn.Module):
             nn.GELU(),
             nn.Linear(width, width),
             nn.GELU(),
-            nn.Linear(width, directions + 1),
+            nn.Linear(width, directions),
         )
         self.log_variance = nn.Parameter(torch.full((directions,), LOG_VARIANCE))
         self.log_weight = nn.Parameter(torch.zeros(directions))
@@ -59,8 +59,8 @@ class Round(nn.Module):
         """The few numbers besides the network."""
         return [self.log_variance, self.log_weight, self.log_bias_weight, self.log_trust]
 
-    def corrected(self, current: Tensor, first: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """Features corrected (M, N, d), and the log (M, N) of their expected mean squared error.
+    def corrected(self, current: Tensor, first: Tensor, coefficients: Tensor) -> Tensor:
+        """Features corrected (M, N, d).
 
         The network reads an image's estimates, the current one and the first, which image it is, and how far it has
         moved the head compared with the others.
@@ -73,8 +73,7 @@ class Round(nn.Module):
             torch.eye(images, device=current.device).expand(models, -1, -1),
             (length / length.mean(1, keepdim=True).clamp(min=1e-30))[:, :, None],
         ]
-        said = self.correct(torch.cat(told, 2)).float()
-        return current + said[..., :-1], said[..., -1]
+        return current + self.correct(torch.cat(told, 2)).float()
 
     def regress(self, rows: Rows, features: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:
         """C (M, R, N) given features Φ (M, N, d), not centred; `mean` C̄ (R, N)."""

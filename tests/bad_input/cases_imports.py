@@ -87,6 +87,13 @@ def unequal(row: int, column: int, value: float) -> np.ndarray:
 
 CASES = [
     weights("sound", "demo", GOOD, code=0),
+    Case(
+        "weights: where head inversion learns",
+        f"{WEIGHTS} --set head_inversion.augmentation=null",
+        2,
+        "train-00000: teaches head inversion here",
+        make=saved(w=GOOD),
+    ),
     weights("strings", "real numbers", np.full((MODELS, SIZE), "a")),
     weights("complex", "real numbers", GOOD * 1j),
     weights("structured", "real numbers", np.zeros(MODELS, [("a", "f4"), ("b", "i4")])),

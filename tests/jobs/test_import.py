@@ -119,7 +119,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tiny, tables, tmp_path):
             [f"{tmp_path}/small.npy"],
             "shape (16, 100); expected (16, 2570), models and weights",
         ),
-        ("reconstructor", [f"{tmp_path}/junk.pth"], "junk.pth: cannot be read"),
+        ("reconstructor", [f"{tmp_path}/junk.pth"], "junk.pth: is no file of PyTorch tensors"),
         (
             "reconstructor",
             [f"{tmp_path}/wide.pth"],

