@@ -34,7 +34,6 @@ resampled bilinearly made it worse (0.065 for 0.063 after 120 s), bicubically be
 import argparse
 import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,7 +41,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.plain_reconstructor import PlainReconstructor, plain_step
-from pipeline.checkpoint import Checkpoint
 from pipeline.config import load
 from pipeline.data.images import target_images, to_unit
 from pipeline.evaluation.curves import auc, empirical_tpr
@@ -58,7 +56,7 @@ from pipeline.reconstruction.examples import feature_examples, weight_examples
 from pipeline.reconstruction.reader import reader_of
 from pipeline.reconstruction.settings import modes
 from pipeline.reconstruction.sources import HEADS, WEIGHTS, training_source
-from pipeline.reconstruction.train import train_reconstructor
+from pipeline.reconstruction.train import Lesson, train_reconstructor
 from pipeline.shadow import seeds
 from pipeline.statistics import h1_from_correlation
 from stages import stage_named
@@ -155,16 +153,7 @@ def run(name: str, experiment, limit: float) -> list[tuple]:
     if name == "published":
         plainly(PlainReconstructor(*shape), network, examples, images, experiment, watch, limit)
         return watch.rows
-    train_reconstructor(
-        network,
-        examples,
-        images,
-        settings,
-        perceptual=None,
-        validate=watch.score,
-        checkpoint=Checkpoint(Path("/nonexistent"), "", period=float("inf")),
-        progress=lambda done, total, text: None,
-    )
+    train_reconstructor(Lesson(network, examples, images, settings, watch.score))
     return watch.rows
 
 

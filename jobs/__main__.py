@@ -153,6 +153,21 @@ def list_experiments() -> None:
         click.echo(line)
 
 
+@subcommand(
+    "Show the keys of an experiment, all or those that start with KEY.",
+    "For example: python -m jobs keys shadow_models.training",
+)
+@click.argument("key", required=False)
+def keys(key: str | None) -> None:
+    from jobs.keys import keys_page, keys_under
+
+    lines = keys_under(key) if key else keys_page().splitlines()
+    if not lines:
+        raise UserError(f"keys {key}: there is no such key; `python -m jobs keys` shows all")
+    for line in lines:
+        click.echo(line)
+
+
 def plans_of(config: str, overrides: Sequence[str]) -> list[Plan]:
     """The plan of an experiment, or those of all points of a grid."""
     return [Plan(experiment) for experiment in load_all(config, overrides)]

@@ -213,12 +213,12 @@ def _has(layer: Any, place: Sequence[str | int]) -> bool:
 def _fields_at(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
     for part in place:
         if isinstance(part, str) and part in model.model_fields:
-            model = _model_in(model.model_fields[part].annotation) or model
+            model = model_in(model.model_fields[part].annotation) or model
     return [name for name in model.model_fields if name not in ("source", "overrides")]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     """The settings class inside an annotation such as `tuple[Phase, ...] | None`."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation if issubclass(annotation, BaseModel) else None
-    return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)
+    return next((found for part in typing.get_args(annotation) if (found := model_in(part))), None)

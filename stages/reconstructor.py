@@ -66,7 +66,7 @@ def run(work: Work) -> Result:
     from pipeline.reconstruction.examples import feature_examples, weight_examples
     from pipeline.reconstruction.reader import reader_of
     from pipeline.reconstruction.sources import HEADS, WEIGHTS, training_source
-    from pipeline.reconstruction.train import train_reconstructor
+    from pipeline.reconstruction.train import Lesson, train_reconstructor
 
     experiment, mode, device, processes = work.experiment, work.shard, work.device, work.processes
     chosen, shadow, data = experiment.reconstructor, experiment.shadow_models, experiment.data
@@ -93,13 +93,16 @@ def run(work: Work) -> Result:
     else:
         classes = (*purpose, "class", processes.rank)
         examples = weight_examples(batches, reader.standardise, groups_of, reader.classes, models, classes)
+    images = target_images(images_of(experiment, lessons.first_seed(experiment)), data.image_size).to(device)
     state, compiled = train_reconstructor(
-        network,
-        examples,
-        target_images(images_of(experiment, lessons.first_seed(experiment)), data.image_size).to(device),
-        chosen,
-        perceptual=perceptual_loss(experiment, device),
-        validate=lambda trained: min_mse(trained, victims),
+        Lesson(
+            network,
+            examples,
+            images,
+            chosen,
+            validate=lambda trained: min_mse(trained, victims),
+            perceptual=perceptual_loss(experiment, device),
+        ),
         checkpoint=work.checkpoint,
         progress=work.progress,
         processes=processes,

@@ -14,6 +14,7 @@ from pipeline.errors import UserError
 from pipeline.networks.efficientnet_lite import EfficientNetLite0
 from pipeline.networks.settings import FEATURES, Backbone, lite0_weights
 from pipeline.networks.vgg_tiny import VGGTiny
+from pipeline.unattended import silent
 from pipeline.weight_files import read_state
 
 FEATURE_BATCH = 256
@@ -140,7 +141,10 @@ def _own_name(backbone: str, key: str) -> str:
 
 @torch.no_grad()
 def extract_features(
-    classifier: Classifier, source: ImageSource, progress: Callable[[int, int, str], None], precision: str = "float32"
+    classifier: Classifier,
+    source: ImageSource,
+    progress: Callable[[int, int, str], None] = silent,
+    precision: str = "float32",
 ) -> torch.Tensor:
     """(n, D) float32 on the CPU: the body's output for every image of `source`, in its order; `precision` is that of
     the body's products, float32 or bfloat16."""
