@@ -23,6 +23,7 @@ from jobs.compare import summaries, write_comparison
 from jobs.display import Display
 from jobs.failures import read_failure
 from jobs.importing import import_shard
+from jobs.prune import unneeded
 from jobs.run import Executor, carry_through, check, unfinished
 from jobs.scan import StageState, scan
 from jobs.status import in_queue, logged, next_step, status_table
@@ -303,8 +304,8 @@ def cancel(config: str, overrides: tuple[str, ...]) -> None:
 
 
 @subcommand(
-    "Read every finished file, and set aside what is not as it was written.",
-    "The next run makes again what was set aside.",
+    "Find damaged files, and set them aside.",
+    "Every finished file is read whole and held against its checksum. The next run makes again what was set aside.",
     ABOUT_CONFIG,
 )
 @config_argument
@@ -326,6 +327,27 @@ def verify(config: str, overrides: tuple[str, ...]) -> None:
     if damaged:
         arguments = plans[0].experiment.arguments
         raise Failure(f"{damaged} damaged files were set aside; `python -m jobs run {arguments}` makes them again")
+
+
+@subcommand(
+    "Remove files that no command will read again.",
+    "These are shards and checkpoints of other settings, and what was set aside as damaged. Backbones and features "
+    "stay: other experiments may read them.",
+    ABOUT_CONFIG,
+)
+@config_argument
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@set_option
+def prune(config: str, dry_run: bool, overrides: tuple[str, ...]) -> None:
+    plans = plans_of(config, [one for one in overrides if not one.startswith("point=")])
+    with held(plans) if not dry_run else contextlib.nullcontext():
+        found = unneeded(plans)
+        for one in found:
+            console.print(f"{one.path}: {one.why} ({one.size / 1e6:.1f} MB)", soft_wrap=True)
+            if not dry_run:
+                one.path.unlink()
+    total = f"{len(found)} files, {sum(one.size for one in found) / 1e6:.1f} MB"
+    console.print(f"{total} {'would be' if dry_run else 'were'} removed" if found else "nothing to remove")
 
 
 @subcommand(
