@@ -17,8 +17,8 @@ from pipeline.data.sets import RECORDS
 SET_BY_THE_PROGRAM = ("source", "overrides", "point", "name")
 HEAD = """# Every key of an experiment
 
-What a YAML file in `config_data/`, or one of your own, may say. `python -m jobs keys` prints this page from the settings
-in the code, and a test holds that it is fresh. A key is changed for one run with `--set a.b=c`. **needed** marks keys
+What a YAML file in `config_data/`, or one of your own, may say. `python -m jobs keys` prints this page from the
+settings in the code, and a test holds that it is fresh. `--set a.b=c` changes a key for one run. **needed** marks keys
 without a default; where a part is left out, the stages that need it have nothing to do.
 
 `extends: NAME`, or a list of names and paths (later ones win), takes other experiments' keys over first. `grid:` makes

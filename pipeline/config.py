@@ -35,10 +35,12 @@ SHOWN_CHARACTERS = 200
 class Paths(Settings):
     """Where things lie; results never depend on it. `data`: none = the folder that RECON_DATA names, else data/."""
 
-    runs: str = "runs"
-    features: str = "deep_features_data"
-    models: str = "models_pretrained"
-    data: str | None = None
+    runs: str = Field(default="runs", description="results: runs/EXPERIMENT/STAGE/SHARD.h5")
+    features: str = Field(default="deep_features_data", description="features of images, shared by all experiments")
+    models: str = Field(default="models_pretrained", description="pre-trained backbones, shared by all experiments")
+    data: str | None = Field(
+        default=None, description="the data sets; none = the folder that RECON_DATA names, else data/"
+    )
 
     @property
     def data_root(self) -> Path:
@@ -48,9 +50,13 @@ class Paths(Settings):
 class ResourceChanges(Settings):
     """What an experiment says differently from a stage's own defaults."""
 
-    device: Literal["cpu", "gpu"] | None = None
-    memory_gb: Annotated[float, Field(gt=0, le=MAX_MEMORY_GB)] | None = None
-    seconds_per_shard: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = None
+    device: Literal["cpu", "gpu"] | None = Field(default=None, description="what the stage wants")
+    memory_gb: Annotated[float, Field(gt=0, le=MAX_MEMORY_GB)] | None = Field(
+        default=None, description="main memory of a shard"
+    )
+    seconds_per_shard: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = Field(
+        default=None, description="time of a shard, by which SLURM tasks are packed and `--dry-run` estimates"
+    )
 
 
 class CommonParts(Settings):
@@ -62,7 +68,7 @@ class CommonParts(Settings):
     point: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9_=,-][A-Za-z0-9._=,-]*$", description="the point of a grid that this is"
     )
-    seed: int = 0
+    seed: int = Field(default=0, description="every random draw of the experiment comes from it")
     paths: Paths = Paths()
     resources: dict[str, ResourceChanges] = Field(default_factory=dict)
     imported: Strings = Field(default=(), description="stages whose shards come from `jobs import`, not from work here")

@@ -20,7 +20,9 @@ class DataSet(Settings):
     path: str | None = Field(
         default=None, description="of your folder or .npz file; a relative one is taken from the YAML file's folder"
     )
-    size: int | None = Field(default=None, ge=8, le=1024)
+    size: int | None = Field(
+        default=None, ge=8, le=1024, description="side of the images to rebuild, in pixels; none = the data set's own"
+    )
 
     @model_validator(mode="after")
     def _path_where_needed(self):
@@ -67,8 +69,10 @@ class Task(Settings):
     `positive` classes against the rest. identity: one person against others.
     """
 
-    kind: Literal["multiclass", "binary", "identity"] = "multiclass"
-    positive: Integers = ()
+    kind: Literal["multiclass", "binary", "identity"] = Field(
+        default="multiclass", description="what the head tells apart"
+    )
+    positive: Integers = Field(default=(), description="the positive classes of `kind: binary`")
 
     @model_validator(mode="after")
     def _positive_where_needed(self):

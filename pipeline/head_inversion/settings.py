@@ -26,7 +26,7 @@ class HeadInversion(Settings):
     width: PositiveInt = Field(default=512, description="hidden units of the network that corrects features")
     batch_size: PositiveInt = Field(default=256, description="shadow models a step")
     steps: PositiveInt = Field(default=800, description="of training the rounds")
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = Field(default=1e-3, description="of AdamW")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the correcting networks' products; everything else is float32 or finer"
     )
