@@ -3,9 +3,9 @@
     python -m benchmarks.kills --kills 20
 
 An experiment with an imported shard, checkpoints and four stages goes on under Dask and is killed with -9, everything
-at once, after a random time, and started again, until so many kills met it at work (where it came to the end, the shards of a
-stage are removed); then it is left to end. Its data sets must be those of a run that
-nobody disturbed, and nothing may be left behind: no lock, no temporary, no checkpoint, no process.
+at once, after a random time, and started again, until so many kills met it at work; where it came to the end, a stage
+is undone. Then it is left to end. Its data sets must be those of a run that nobody disturbed, and nothing
+may be left behind: no lock, no temporary, no checkpoint, no process.
 """
 
 import os
