@@ -96,7 +96,7 @@ class Experiment(Settings):
                     f"task.kind is {self.task.kind} but shadow_models.training.classes is {logits}; "
                     "binary and identity tasks have 1 logit, multiclass has one per class"
                 )
-        if self.backbone and not self.backbone.weights and not self.pretrain:
+        if self.backbone and not (self.backbone.weights or self.pretrain or "deep_features" in self.imported):
             raise ValueError("backbone.weights names no file and there is no pretrain part to make one")
         if self.gradient_inversion and not self.data:
             raise ValueError("gradient_inversion needs the part data")

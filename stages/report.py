@@ -45,6 +45,7 @@ def reconstruction_chapters(work: Work) -> list["Chapter"]:
             pinned=bool(said["threshold_pinned"]),
             main_null=str(said["null"]),
             said_of_lpips=str(inputs["min_mse"].attributes(mode)["lpips"]),
+            said_of_accuracy=str(inputs["min_mse"].attributes(mode).get("said_of_accuracy", "")),
         )
         chapters.append(chapter(outcome, images, experiment.evaluation.sheet_victims))
     return chapters
@@ -156,8 +157,6 @@ def described(experiment: Experiment, inputs: dict[str, Shards]) -> str:
         ]
         if "shadow_models" in inputs:
             parts += victims_said(inputs["shadow_models"].matching("test"))
-        if experiment.reconstructor:
-            parts += accuracies(inputs["min_mse"])
     if inversion := experiment.gradient_inversion:
         parts += [
             f"{len(inversion.chosen)} images in batches of {inversion.batch_size}",
@@ -180,17 +179,6 @@ def victims_said(victims: Shards) -> list[str]:
         return [*said, "trained without noise (ε = ∞)"]
     epsilon, delta, noise = (float(record[name]) for name in ("epsilon", "delta", "noise_multiplier"))
     return [*said, f"(ε, δ) = ({epsilon:.3g}, {delta:.2g}) by noise multiplier {noise:g}"]
-
-
-def accuracies(scores: Shards) -> list[str]:
-    """How well the victims do what they were trained for."""
-    record = scores.attributes(scores.names[0])
-    if "accuracy_unseen" not in record:
-        return []
-    return [
-        f"victims right on {100 * float(record['accuracy_trained']):.1f} % of their own images and "
-        f"{100 * float(record['accuracy_unseen']):.1f} % of others"
-    ]
 
 
 def settings(experiment: Experiment, shard: str) -> dict:

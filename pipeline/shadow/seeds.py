@@ -65,6 +65,14 @@ def features_of(experiment: Experiment, shard: str) -> str:
     return f"{data_of(experiment, shard).title}-{split_of(shard)}{augmented}"
 
 
+def by_features(experiment: Experiment) -> dict[str, str]:
+    """Shard of deep_features → the first seed that deals its images: those that shadow models train on, augmented
+    copies of them where head inversion learns from such, and the test split that victims come from."""
+    if not experiment.shadow_models:
+        return {}
+    return {features_of(experiment, seed): seed for seed in (training_seed(0), learnt_from(experiment), VICTIMS)}
+
+
 def identity(experiment: Experiment, shard: str) -> dict:
     """What the models of a shard depend on, besides features and their labels."""
     shadow = experiment.shadow_models
