@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Experiment, load
@@ -112,7 +113,7 @@ class Problem:
         inversion = self.inversion(settings.rounds)
         for one in inversion.rounds:
             one.__class__ = kind
-        hook = torch.optim.optimizer.register_optimizer_step_pre_hook(before_step) if before_step else None
+        hook = register_optimizer_step_pre_hook(before_step) if before_step else None
         train_rounds(
             inversion,
             self.heads,

@@ -60,6 +60,11 @@ class Trial:
             raise SystemExit(f"{verb} ended with {process.returncode} where {code} is due: {said}")
         return time.monotonic() - began
 
+    def undo(self, stage: str) -> None:
+        """Remove a stage's finished shards, so that there is work again; imported ones stay."""
+        for path in (self.experiment.run_directory / stage).glob("*.h5"):
+            path.unlink()
+
     def results(self) -> dict[str, bytes]:
         """Every data set of every stage but the report."""
         plan = self.plan

@@ -24,11 +24,12 @@ def existing(path: str, key: str) -> Path:
 
 
 def read(path: Path):
-    """The array of a `.npy`, the state dict of a `.pth`; real, finite numbers only."""
+    """The array of a `.npy`, the state dict or the tensor of a `.pth`; real, finite numbers only."""
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path.name}: only .npy arrays and .pth state dicts can be imported")
     if path.suffix != ".npy":
-        return read_state(path, path.name)
+        content = _load(path, path.name)
+        return _check_tensor(path.name, "it", content) if _is_tensor(content) else _check_state(path.name, content)
     try:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
@@ -47,10 +48,15 @@ def read_state(path: Path, where: str):
 
     Raises UserError that begins with `where`, which names the file or the key of the experiment that does.
     """
+    return _check_state(where, _load(path, where))
+
+
+def _load(path: Path, where: str):
+    """Whatever a PyTorch file holds; no code in it is run."""
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror or 'it is cut off'})") from error
     except pickle.UnpicklingError as error:
@@ -60,25 +66,34 @@ def read_state(path: Path, where: str):
         ) from error
     except Exception as error:  # a file that is none of PyTorch's fails in as many ways as the format has parts
         raise UserError(f"{where}: is no file of PyTorch tensors, or is damaged") from error
+
+
+def _check_state(where: str, content):
     if isinstance(content, Mapping):
         content = next((content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)), content)
     if not isinstance(content, Mapping) or not content:
-        raise UserError(f"{where}: holds {_described(content)}; expected a state dict, names with tensors")
+        raise UserError(f"{where}: is {_described(content)}; expected a state dict, names with tensors")
     for name, tensor in content.items():
-        if not isinstance(name, str) or not _is_plain(tensor):
-            raise UserError(f"{where}: {name} is {_described(tensor)}; expected names with tensors of real numbers")
-        _check_numbers(where, name, tensor.isfinite(), tensor.abs() <= FLOAT32_MAX)
+        if not isinstance(name, str):
+            raise UserError(f"{where}: {name} is no name; expected names with tensors of real numbers")
+        _check_tensor(where, name, tensor)
     return content
 
 
-def _is_plain(tensor) -> bool:
+def _check_tensor(where: str, name: str, tensor):
     import torch
 
-    return (
-        isinstance(tensor, torch.Tensor)
-        and tensor.layout is torch.strided
-        and not (tensor.is_quantized or tensor.is_complex())
-    )
+    plain = _is_tensor(tensor) and tensor.layout is torch.strided
+    if not plain or tensor.is_quantized or tensor.is_complex():
+        raise UserError(f"{where}: {name} is {_described(tensor)}; expected names with tensors of real numbers")
+    _check_numbers(where, name, tensor.isfinite(), tensor.abs() <= FLOAT32_MAX)
+    return tensor
+
+
+def _is_tensor(content) -> bool:
+    import torch
+
+    return isinstance(content, torch.Tensor)
 
 
 def _described(content) -> str:
@@ -86,7 +101,7 @@ def _described(content) -> str:
 
     if isinstance(content, torch.Tensor):
         return "a quantised tensor" if content.is_quantized else f"a tensor ({content.dtype}, {content.layout})"
-    return "nothing" if content in ({}, None) else f"a {type(content).__name__}"
+    return "nothing" if content is None else f"of type {type(content).__name__}"
 
 
 def _check_numbers(where: str, name: str, finite, fits) -> None:

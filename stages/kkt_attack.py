@@ -92,7 +92,7 @@ def distance_to_training_images(experiment: Experiment, channels: int):
     """Of candidates (S, m, C, H, W), (S,): what kkt.attack.stop judges by."""
     from functools import partial
 
-    from pipeline.kkt.analysis.stopping import best_distances
+    from pipeline.kkt.analysis.neighbours import best_distances
     from pipeline.kkt.problems import load_problem
 
     problem = load_problem(experiment.kkt.problem, experiment.data, experiment.paths.data_root, experiment.seed)

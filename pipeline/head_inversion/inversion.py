@@ -179,15 +179,19 @@ class HeadInversion(nn.Module):
         return torch.cat([rows.bias, lengths, (rows.weights @ self.prior_means.T).flatten(1)], 1)
 
     def set_usual(self, traits: Tensor) -> None:
-        """From those of shadow models (M, T): their Gaussian, and the distance of the farthest from its mean."""
-        mean, deviation = traits.double().mean(0), traits.double().std(0)
+        """From those of shadow models (M, T): the Gaussian of a half of them, and the distance of the farthest of the
+        other half, so that few models make the limit wide rather than tight."""
+        traits = torch.unique(traits.double(), dim=0)
+        known, others = traits[::2], traits[1::2]
+        mean, deviation = known.mean(0), known.std(0, correction=0)
         deviation = torch.where(deviation > 0, deviation, 1.0)
-        standardised = (traits - mean) / deviation
-        values, vectors = torch.linalg.eigh(standardised.T @ standardised / len(traits))
+        standardised = (known - mean) / deviation
+        values, vectors = torch.linalg.eigh(standardised.T @ standardised / len(known))
         scale = (values.clamp(min=0) + TRAIT_FLOOR * values.max().clamp(min=1)).rsqrt()
         self.usual.copy_(mean)
         self.usual_scale.copy_(vectors / deviation[:, None] * scale)
-        self.usual_distance.copy_(self._distance(traits).max())
+        if len(others):
+            self.usual_distance.copy_(self._distance(others.float()).max())
 
     def _distance(self, traits: Tensor) -> Tensor:
         """(M,) Mahalanobis."""

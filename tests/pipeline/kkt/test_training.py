@@ -209,7 +209,7 @@ def test_weights_of_another_architecture_are_named(victim, tmp_path):
     with pytest.raises(UserError, match=r"b.pth: holds objects beside tensors, .* or is damaged"):
         read_weights(network, tmp_path / "b.pth")
     torch.save({"epoch": 3, "victim": network.state_dict()}, tmp_path / "c.pth")
-    with pytest.raises(UserError, match=r"c.pth: epoch is a int; expected names with tensors"):
+    with pytest.raises(UserError, match=r"c.pth: epoch is of type int; expected names with tensors"):
         read_weights(network, tmp_path / "c.pth")
     torch.save(other.state_dict(), tmp_path / "d.pth")
     twin = victim((7, 6))
