@@ -95,7 +95,7 @@ def max_array_size() -> int:
 
 
 def cancel(jobs: Sequence[QueuedJob]) -> None:
-    """Gates first: they would take the end of the others as their sign to go on."""
+    """Gates first, or they resubmit what the others leave unfinished."""
     for kind in (True, False):
         if ids := sorted({job.id.partition("_")[0] for job in jobs if job.is_gate == kind}):
             _ask(["scancel", *ids])

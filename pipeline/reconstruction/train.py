@@ -114,7 +114,7 @@ def train_reconstructor(
 def _validate(state: State, validate: Callable[[Decoder], Scores], checkpoint: Checkpoint, board: Board | None) -> None:
     steps = state.step - (state.history["step"][-1] if state.history["step"] else 0)
     loss = _finite(state.loss_sum.item() / steps, state, checkpoint)
-    scores = validate(state.judged)
+    scores = validate(state.eval_network)
     state.network.train()
     state.note(loss, float(scores.distances.mean()))
     state.loss_sum = torch.zeros_like(state.loss_sum)

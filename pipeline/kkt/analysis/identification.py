@@ -1,12 +1,12 @@
-"""How often candidates single out a training image among unlearnt ones: the rate that chance cannot raise.
+"""How often candidates identify a training image among unlearnt ones: a rate whose chance level is known.
 
 A training image is identified when its match scores higher than the matches of all k decoys: images of its class, from
 the same split, that the victim did not learn, each matched with the same candidates by the same procedure. Were it
 unlearnt itself, that would happen with probability 1/(k + 1), whatever the candidates and however easy images of its
 class are. Every image has decoys of its own, so given the candidates these events are independent and their number
 binomial: Clopper and Pearson's interval holds exactly. As a check, one more unlearnt image stands in for each training
-image, before the same decoys; candidates that owe nothing to the victim are another. (The mean image is one that owes
-something to the training images, being their mean: of few images it identifies more than chance.)
+image, before the same decoys; candidates independent of the victim are another. (The mean image is made of the
+training images: where they are few, it identifies more than chance.)
 """
 
 from collections.abc import Sequence
