@@ -22,7 +22,7 @@ LINE = re.compile(r"([0-9]+(?:_[0-9]+)?)\|([A-Z_]+)\|(.+)\.(\w+)\.([0-9]+)\.([0-
 
 @dataclass(frozen=True)
 class JobName:
-    """`part` is the first pack of an array, `gate` or `dask` (a worker); `place` stands for the run directory."""
+    """`part` is the first pack of an array, `gate` or `dask` (a worker); `place` is a digest of the run directory."""
 
     experiment: str
     stage: str

@@ -136,7 +136,7 @@ def separated(work: Work) -> Result:
 
 
 def run(work: Work) -> Result:
-    """Of the trials (S,) that came to the end: candidates (S, m, C, H, W) float32, the mean taken off, and their labels
+    """Of the trials (S,) that were finished: candidates (S, m, C, H, W) float32, the mean taken off, and their labels
     (m,), −1 where the loss knows none; multipliers (S, m) or (S, m, K); hyperparameters/… and terms/… (S,); history/…
     (P, T) of all trials, NaN once one was dropped; snapshot/<iteration>/… the trials, candidates and multipliers then.
     """

@@ -78,7 +78,7 @@ def train_reconstructor(
     if saved and saved["processes"] != processes.size:
         raise UserError(
             f"{checkpoint.path} was written by {saved['processes']} processes, and these are {processes.size}: "
-            "start as many, or remove it to begin anew"
+            "start as many, or remove it to start over"
         )
     state = State(network, settings, saved["precision"] if saved else resolved(settings.precision, device), device)
     if saved:

@@ -144,7 +144,7 @@ class Training(Settings):
             raise ValueError(f"private training is DP-SGD: optimizer must be sgd, not {self.optimizer}")
         if self.restart:
             raise ValueError(
-                "restart cannot be combined with private training: it looks at the loss, which costs privacy that is not accounted"
+                "restart cannot be combined with private training: it looks at the loss, and that costs privacy"
             )
         if self.engine == "opacus" and abs(1 / self.private.sample_rate - round(1 / self.private.sample_rate)) > 1e-9:
             raise ValueError(

@@ -75,7 +75,7 @@ def deal(labels: Tensor, unlearnt_labels: Tensor, decoys: int | None, generator:
     if decoys is not None and decoys > available:
         raise UserError(
             f"kkt.analysis.decoys is {decoys}; there are unlearnt images for {max(available, 0)} at most "
-            f"({len(labels)} training images, {len(unlearnt_labels)} others); leave it out to take what there is"
+            f"({len(labels)} training images, {len(unlearnt_labels)} others); leave it out to take as many as there are"
         )
     count = decoys or min(available, MOST_DECOYS)
     if count < 1:
@@ -91,7 +91,7 @@ def deal(labels: Tensor, unlearnt_labels: Tensor, decoys: int | None, generator:
 def identify(scores: Tensor, others: Tensor) -> Identification:
     """`scores` (n,) of the training images' matches, and of those of their stand-in and k decoys (n, 1 + k).
 
-    Higher is better; of equals none is identified. NaN, of an image that no candidate is left to, beats nobody.
+    Higher is better; of equals none is identified. NaN (an image without a candidate) never wins.
     """
     best_decoy = others[:, 1:].nan_to_num(-torch.inf).amax(1)
     return Identification(scores > best_decoy, others[:, 0] > best_decoy, others.shape[1] - 1)
