@@ -310,7 +310,11 @@ def chapter_of_mode(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter
             "trade-off function of private training; the others change every record."
         )
     auc, hits = Interval(*rates["auc"][0]), Interval(*rates["threshold_tpr"][0])
-    answer = f"{outcome.mode}: AUC {auc}, {100 * hits.value:.0f} % of images nearer than a relative would be"
+    false_hits = Interval(*rates["threshold_fpr"][0])
+    answer = (
+        f"{outcome.mode}: AUC {auc}; {100 * hits.value:.0f} % of the victims' images are rebuilt within the "
+        f"nearest-neighbour threshold, and {100 * false_hits.value:.1f} % from weights that saw none of them"
+    )
     tables = [rates_table(outcome, main), nulls_table(outcome), methods_table(outcome), likeness_table(outcome)]
     if len(rates["auc"]) > 1:
         tables.append(recovery_table(outcome))

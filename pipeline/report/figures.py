@@ -90,7 +90,7 @@ def recovered(counts: np.ndarray) -> Figure:
     for shift, row, colour, label in ((-0.2, counts[0], H0_COLOUR, "H0"), (0.2, counts[1], H1_COLOUR, "H1")):
         axes.bar(places + shift, row / row.sum(), 0.38, color=colour, label=label)
     axes.set_xticks(places)
-    axes.set(xlabel="reconstructions of a victim nearer than a relative would be", ylabel="share of victims")
+    axes.set(xlabel="reconstructions of a victim below the nearest-neighbour threshold", ylabel="share of victims")
     axes.grid(axis="x", visible=False)
     axes.legend()
     return figure
