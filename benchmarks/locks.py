@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from jobs.lock import lock
+from pipeline.lock import lock
 
 PATIENCE_SECONDS = 600.0
 

@@ -1,4 +1,12 @@
-"""`python -m jobs COMMAND CONFIG`: an experiment from the command line."""
+"""Run experiments: what is missing is done, what is finished is kept.
+
+\b
+python -m jobs list            which experiments there are
+python -m jobs run demo        three minutes on two cores, ends with a report
+python -m jobs status demo     what is done, what is missing, what to type next
+
+`python -m jobs COMMAND --help` explains a command.
+"""
 
 import contextlib
 import sys
@@ -9,20 +17,25 @@ import click
 from rich.console import Console
 
 from jobs import queue
+from jobs.catalogue import experiment_lines
 from jobs.cluster import Cluster, load_cluster
 from jobs.compare import comparison, write_comparison
 from jobs.display import Display
 from jobs.failures import read_failure
 from jobs.importing import import_shard
-from jobs.lock import lock, look, remove
-from jobs.run import Executor, carry_through, check, check_directory, unfinished
+from jobs.run import Executor, carry_through, check, unfinished
 from jobs.scan import StageState, scan
 from jobs.status import in_queue, inversions_table, kkt_table, logged, next_step, rates_table, status_table
 from jobs.submission import Chain
+from jobs.verify import verify as verify_files
 from pipeline.config import load, load_all
 from pipeline.errors import Failure, UserError
-from stages.command import config_argument, device_option, run_command, set_option
+from pipeline.lock import lock, look, remove
+from stages.command import ABOUT_CONFIG, check_directory, config_argument, device_option, run_command, set_option
 from stages.plan import Plan, stage_known
+
+ABOUT_STAGE = """STAGE is one step of an experiment, such as shadow_models, and SHARD one part of that step, such as
+train-00017. `python -m jobs status CONFIG` shows the stages of an experiment."""
 
 LOCK_SECONDS = 60.0
 WIDTH_IN_A_FILE = 200
@@ -36,9 +49,16 @@ console = Console(
 )
 
 
-@click.group(help=__doc__)
-def jobs() -> None:
-    pass
+@click.group(help=__doc__, invoke_without_command=True)
+@click.pass_context
+def jobs(context: click.Context) -> None:
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def subcommand(text: str, *about: str, name: str | None = None):
+    """A command of `jobs`: what it does in a sentence, then what its arguments stand for."""
+    return jobs.command(name, help="\n\n".join((text, *about)), short_help=text)
 
 
 def run_options(command):
@@ -46,17 +66,39 @@ def run_options(command):
         click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
         device_option,
         set_option,
-        click.option("--only", metavar="STAGE", help="This stage alone; what it reads must be there."),
-        click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler, tcp://host:port."),
-        click.option("--cluster", metavar="FILE", help="Resources of a SLURM cluster, from config_data/clusters/."),
-        click.option("--executor", type=click.Choice(["inline", "dask", "slurm"]), default="dask", show_default=True),
+        click.option(
+            "--only", metavar="STAGE", help="Make this stage alone, such as roc; the stages that it reads must be done."
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Use a Dask scheduler that is running: tls://host:port or tcp://host:port.",
+        ),
+        click.option(
+            "--cluster",
+            metavar="FILE",
+            help="The SLURM cluster: a YAML file, or the name of one in config_data/clusters/.",
+        ),
+        click.option(
+            "--executor",
+            type=click.Choice(["inline", "dask", "slurm"]),
+            default="dask",
+            show_default=True,
+            help="Where to work: in this process, in one process per core, or as jobs of a SLURM cluster.",
+        ),
         config_argument,
     ):
         command = option(command)
     return command
 
 
-@jobs.command(help="Do all of an experiment that is not done yet.")
+@subcommand(
+    "Make what is missing of an experiment.",
+    ABOUT_CONFIG,
+    "What is finished is kept and never made twice, so run may be killed and typed again at any time. For example:",
+    "\b\npython -m jobs run demo\npython -m jobs run demo --only roc --executor inline\n"
+    "python -m jobs run mnist_n10 --executor slurm --cluster default",
+)
 @run_options
 def run(config, executor, cluster, scheduler, only, overrides, device, dry_run) -> None:
     if scheduler and executor != "dask":
@@ -80,6 +122,10 @@ def run(config, executor, cluster, scheduler, only, overrides, device, dry_run) 
             show_submissions(plan, site, states, device)
     if dry_run:
         return
+    if device == "cuda" and not (executor == "slurm" or cluster or scheduler):
+        from stages.execution import choose_device
+
+        choose_device(device, "gpu")
     for plan, states in todo.items():
         check(plan, states)
     with held(todo):
@@ -94,7 +140,13 @@ def run(config, executor, cluster, scheduler, only, overrides, device, dry_run) 
             console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
-jobs.command("resume", help="The same as run: do what is missing.")(run_options(run.callback))
+subcommand("The same as run.", ABOUT_CONFIG, name="resume")(run_options(run.callback))
+
+
+@subcommand("Show the experiments in config_data/.", "Each may be given as CONFIG to the other commands.", name="list")
+def list_experiments() -> None:
+    for line in experiment_lines(console.width if console.is_terminal else None):
+        click.echo(line)
 
 
 def plans_of(config: str, overrides: Sequence[str]) -> list[Plan]:
@@ -195,7 +247,7 @@ def announce(plan: Plan, todo: list[StageState]) -> None:
         )
 
 
-@jobs.command(help="How an experiment stands, from its files.")
+@subcommand("Show what is done of an experiment, and what to type next.", ABOUT_CONFIG)
 @config_argument
 @set_option
 def status(config: str, overrides: tuple[str, ...]) -> None:
@@ -212,7 +264,11 @@ def status(config: str, overrides: tuple[str, ...]) -> None:
         console.print(next_step(plan, states, queued), soft_wrap=True)
 
 
-@jobs.command(help="End this experiment's jobs on SLURM, and no others; what is done, or at a checkpoint, is kept.")
+@subcommand(
+    "End this experiment's SLURM jobs, and no others.",
+    "What is finished is kept, and what is saved in a checkpoint.",
+    ABOUT_CONFIG,
+)
 @config_argument
 @set_option
 def cancel(config: str, overrides: tuple[str, ...]) -> None:
@@ -228,9 +284,43 @@ def cancel(config: str, overrides: tuple[str, ...]) -> None:
         console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
-@jobs.command(help="Remove the lock that a process left behind which is gone, and say whose it was.")
+@subcommand(
+    "Read every finished file, and set aside what is not as it was written.",
+    "The next run makes again what was set aside.",
+    ABOUT_CONFIG,
+)
 @config_argument
-@click.option("--force", is_flag=True, help="Also where the holder may be alive: on another host, or silent not long.")
+@set_option
+def verify(config: str, overrides: tuple[str, ...]) -> None:
+    damaged = 0
+    for plan in (plans := plans_of(config, overrides)):
+        if not plan.experiment.run_directory.is_dir():
+            console.print(f"{plan.experiment.title}: nothing is there yet")
+            continue
+        with held([plan]):
+            found = verify_files(plan, lambda text: console.print(text, soft_wrap=True))
+        damaged += len(found.aside)
+        console.print(
+            f"{plan.experiment.title}: {found.files} files ({found.size / 1e6:.1f} MB) are as they were written, "
+            f"{len(found.aside)} were damaged",
+            soft_wrap=True,
+        )
+    if damaged:
+        arguments = plans[0].experiment.arguments
+        raise Failure(f"{damaged} damaged files were set aside; `python -m jobs run {arguments}` makes them again")
+
+
+@subcommand(
+    "Remove the lock that a process left behind, and say whose it was.",
+    "A lock keeps two commands from working on one experiment. It is removed only when its holder is gone.",
+    ABOUT_CONFIG,
+)
+@config_argument
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Remove it even where the holder may be alive, on another host or not silent for long.",
+)
 @set_option
 def unlock(config: str, force: bool, overrides: tuple[str, ...]) -> None:
     for plan in plans_of(config, overrides):
@@ -247,7 +337,12 @@ def unlock(config: str, force: bool, overrides: tuple[str, ...]) -> None:
             console.print(f"{plan.experiment.title}: removed {path}, which was held by {found}", soft_wrap=True)
 
 
-@jobs.command(help="What was logged of a stage, or of one of its shards.")
+@subcommand(
+    "Print the log of a stage, or of one of its shards.",
+    ABOUT_CONFIG,
+    ABOUT_STAGE,
+    "For example: python -m jobs logs demo shadow_models train-00017",
+)
 @config_argument
 @click.argument("stage")
 @click.argument("shard", required=False)
@@ -266,7 +361,7 @@ def logs(config: str, stage: str, shard: str | None, overrides: tuple[str, ...])
         click.echo(f"try it again alone:  {record.rerun}")
 
 
-@jobs.command(help="Make the report if anything of it is out of date, and print the table of rates.")
+@subcommand("Bring the report up to date, and print its main tables.", ABOUT_CONFIG)
 @config_argument
 @set_option
 def report(config: str, overrides: tuple[str, ...]) -> None:
@@ -293,24 +388,40 @@ def tell_results(plans: Sequence[Plan]) -> None:
         console.print(kkt_table(attacks))
 
 
-@jobs.command("import", help="Take files of others' runs (.npy, .pth) as a shard; the experiment goes on from it.")
+@subcommand(
+    "Take published files (.npy, .pth) as a shard.",
+    "The experiment goes on from them as if it had made them. For example:",
+    "\b\npython -m jobs import mine reconstructor/conditional net.pth\n"
+    "python -m jobs import mine weight_stats mean=m.npy deviation=s.npy",
+    ABOUT_CONFIG,
+    ABOUT_STAGE,
+    name="import",
+)
 @config_argument
 @click.argument("target", metavar="STAGE[/SHARD]")
 @click.argument("files", nargs=-1, required=True, metavar="[NAME=]FILE ...")
-@click.option("--replace", is_flag=True, help="Also where the shard is done already.")
+@click.option("--replace", is_flag=True, help="Replace the shard where it is done already.")
 @set_option
 def import_files(config: str, target: str, files: tuple[str, ...], replace: bool, overrides: tuple[str, ...]) -> None:
     plan = Plan(load(config, overrides))
-    check_directory(plan)
+    check_directory(plan.experiment)
     with held([plan]):
         path = import_shard(plan, target, files, replace)
     console.print(f"{target}: imported into {path}", soft_wrap=True)
+    plan = Plan(plan.experiment)  # which knows of the import
     console.print(next_step(plan, scan(plan)), soft_wrap=True)
 
 
-@jobs.command(help="Results of finished experiments, or of all points of a grid, side by side.")
+@subcommand(
+    "Show finished experiments side by side.",
+    "Of a grid, every point is shown. The table is written to runs/comparisons/ too.",
+    ABOUT_CONFIG,
+    "For example: python -m jobs compare mnist_n10 mnist_n40",
+)
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG ...")
-@click.option("--along", metavar="KEY", help="Draw the curve along this key, where the experiments differ in several.")
+@click.option(
+    "--along", metavar="KEY", help="Draw the rates against this key, where the experiments differ in several."
+)
 @set_option
 def compare(configs: tuple[str, ...], along: str | None, overrides: tuple[str, ...]) -> None:
     plans = [plan for config in configs for plan in plans_of(config, overrides)]
@@ -323,5 +434,10 @@ def compare(configs: tuple[str, ...], along: str | None, overrides: tuple[str, .
             console.print(line, soft_wrap=True)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The console command `reconstruct`, the same as `python -m jobs`."""
     run_command(jobs)
+
+
+if __name__ == "__main__":
+    main()

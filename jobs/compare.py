@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline import located
 from pipeline.config import Experiment
 from pipeline.errors import UserError
-from pipeline.store import atomic_write, read_attributes, standing
+from pipeline.files import atomic_write
+from pipeline.store import read_attributes, standing
 from stages import stage_named
 from stages.plan import Plan
 
@@ -52,7 +53,7 @@ def comparison(plans: Sequence[Plan]) -> "Table":
                     mode,
                     experiment.shadow_models.class_size,
                     training.epochs or training.private.steps,
-                    training.init_std,
+                    training.init_std if training.initial == "normal" else training.initial,
                     epsilon(plan),
                     "–" if unseen is None else f"{float(unseen):.4f}",
                     auc,
@@ -108,7 +109,7 @@ def write_comparison(plans: Sequence[Plan], table: "Table", along: str | None) -
     files = {"comparison.csv": table.csv(), "comparison.md": table.markdown()}
     drawn, said = curve(plans, table, along)
     for name, content in (files | drawn).items():
-        atomic_write(directory / name, lambda path, content=content: path.write_bytes(content))
+        atomic_write(directory / name, content)
     return [said, f"written to {directory}: {', '.join(files | drawn)}"]
 
 

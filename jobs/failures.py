@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import Experiment
 from pipeline.errors import Failure, UserError
-from pipeline.store import atomic_write
+from pipeline.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def write_failure(path: Path, stage: str, shard: str, error: Exception, rerun: s
     )
     content = json.dumps(asdict(record), indent=2).encode()
     with contextlib.suppress(Failure):
-        atomic_write(path, lambda temporary: temporary.write_bytes(content))
+        atomic_write(path, content)
     return record
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from jobs import queue
 from jobs.cluster import Cluster, load_cluster
 from jobs.failures import failure_file, gate_failure_file, job_id, record_lost, write_failure
-from jobs.lock import lock
 from jobs.queue import QueuedJob
 from jobs.scan import StageState, scan
 from jobs.slurm_executor import submit_gate, submit_round
@@ -18,6 +17,7 @@ from jobs.submission import Chain, Submission, file_of, folder, read_submission,
 from pipeline.config import Experiment
 from pipeline.errors import Failure
 from pipeline.fingerprint import fingerprint
+from pipeline.lock import lock
 from stages.plan import Plan
 
 MAX_ROUNDS = 100

@@ -23,6 +23,7 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
     if name not in IMPORTABLE:
         raise UserError(f"import {target}: what can be imported are shards of {', '.join(IMPORTABLE)}")
     from pipeline import published
+    from pipeline.weight_files import read
 
     stage = stage_named(name)
     shards = stage.shards(plan.experiment)
@@ -33,10 +34,12 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
         raise UserError(f"import {target}: name one shard, {name}/SHARD; this experiment has {shown or 'none'}")
     make, names = published.READERS[name]
     paths = _named(files, names)
-    path, expected = plan.path(stage, shard), plan.fingerprints(stage)[shard]
-    if standing(path, expected).state == "done" and not replace:
-        raise UserError(f"import {target}: {path} is done already; --replace writes over it")
-    result = make(plan.experiment, shard, {name: published.read(file) for name, file in paths.items()})
+    if standing(plan.path(stage, shard), plan.fingerprints(stage)[shard]).state == "done" and not replace:
+        raise UserError(
+            f"import {target}: {plan.path(stage, shard)} is done already; --replace takes these files for it"
+        )
+    content = published.digest_of_all(paths)
+    result = make(plan.experiment, shard, {name: read(file) for name, file in paths.items()})
     origin = {
         "stage": name,
         "shard": shard,
@@ -48,7 +51,8 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
         "device": "cpu",
         "threads": 0,
     }
-    write_shard(path, result, expected, {**origin, **software()})
+    path, expected = plan.import_path(stage, shard), plan.imported_fingerprint(stage, shard, content)
+    write_shard(path, result, expected, {**origin, **software()}, imported=content)
     return path
 
 

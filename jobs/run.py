@@ -1,6 +1,5 @@
 """Carry an experiment through: scan, do what is missing, stage after stage. `run` and `resume` are this one act."""
 
-import tempfile
 from collections.abc import Callable
 from typing import Protocol
 
@@ -8,6 +7,7 @@ from jobs.failures import read_failure, record_lost
 from jobs.scan import StageState, scan, scan_stage
 from jobs.worker import Pack, Report
 from pipeline.errors import Failure, UserError
+from stages.command import check_directory
 from stages.plan import Plan
 from stages.stage import Resources, Stage
 
@@ -49,26 +49,22 @@ def unfinished(plan: Plan, only: str | None) -> list[StageState]:
 
 def check(plan: Plan, todo: list[StageState]) -> None:
     """Refuse, before any work starts, what would fail later: bad data, impossible deals, an unwritable directory."""
-    check_directory(plan)
+    check_directory(plan.experiment)
     for state in todo:
+        for shard in state.todo:
+            if plan.imported(state.stage, shard):
+                found = state.shards[shard]
+                why = "was imported for other settings" if found.state == "stale" else found.why or found.state
+                raise UserError(
+                    f"{plan.path(state.stage, shard)}: {why}; import it again, python -m jobs import "
+                    f"{plan.experiment.arguments} {state.stage.name}/{shard} FILE ..., or remove it"
+                )
         if state.stage.name in plan.experiment.imported:
             raise UserError(
                 f"{plan.experiment.source}: {state.stage.name} is to be imported, and {state.todo[0]} is not there: "
                 f"python -m jobs import {plan.experiment.arguments} {state.stage.name}/{state.todo[0]} FILE ..."
             )
         state.stage.check(plan.experiment)
-
-
-def check_directory(plan: Plan) -> None:
-    """Make the run directory; raises UserError where it cannot be written."""
-    directory = plan.experiment.run_directory
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=directory).close()
-    except OSError as error:
-        raise UserError(
-            f"paths.runs: {directory} cannot be written ({error.strerror}); choose another: --set paths.runs=DIRECTORY"
-        ) from error
 
 
 def carry_through(plan: Plan, todo: list[StageState], executor: Executor, device: str, observer: Observer) -> None:

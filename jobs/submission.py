@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import Experiment, load
 from pipeline.errors import Failure
-from pipeline.store import atomic_write
+from pipeline.files import atomic_write
 from stages.plan import Plan
 
 
@@ -78,7 +78,7 @@ def file_of(experiment: Experiment, stage: str, number: int) -> Path:
 def write_submission(experiment: Experiment, submission: Submission) -> Path:
     path = file_of(experiment, submission.stage, submission.number)
     content = json.dumps(asdict(submission), indent=1).encode()
-    atomic_write(path, lambda temporary: temporary.write_bytes(content))
+    atomic_write(path, content)
     return path
 
 

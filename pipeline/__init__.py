@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def located(path: str | Path) -> Path:
-    """Relative paths of an experiment are taken from the checkout, whatever directory a command runs in."""
+    """A path of an experiment. A relative one is taken from the checkout, whatever directory a command runs in; files
+    that a YAML file names from its own folder are absolute here already (see pipeline/layers.py)."""
     try:
         return ROOT / Path(path).expanduser()
     except RuntimeError:

@@ -1,5 +1,6 @@
 """An experiment's YAML as layers: what it extends, itself, its point of a grid, and the overrides of a command line."""
 
+import difflib
 import itertools
 import math
 import re
@@ -17,6 +18,11 @@ Layer = tuple[str, dict[str, Any]]
 """(where it comes from, keys)."""
 
 
+SHIPPED = ROOT / "config_data"
+NAMES_OF_FILES = ("path", "weights", "lpips_weights", "initial_weights", "data")
+"""Keys whose value, where it is a string, names a file or a folder that an experiment reads…"""
+NO_FILES = ("random", "imagenet")
+"""…and what `initial_weights` may say instead."""
 MAX_LINKS = 20
 MAX_LAYERS = 200
 MAX_POINTS = 10_000
@@ -26,12 +32,22 @@ def find(config: str | Path) -> Path:
     """The YAML file at a path, or of that name in config_data/."""
     if any("\ud800" <= character <= "\udfff" for character in str(config)):
         raise UserError(f"{config!s}: the name is not UTF-8; rename the file")
-    candidates = [Path(config), located(config), ROOT / "config_data" / f"{config}.yml"]
-    for candidate in candidates:
+    for candidate in (Path(config), located(config), SHIPPED / f"{config}.yml"):
         if is_file(candidate):
             return candidate.resolve()
-    known = ", ".join(sorted(file.stem for file in (ROOT / "config_data").glob("*.yml")))
-    raise UserError(f"{config}: no such experiment file; in config_data/ there are: {known}")
+    raise UserError(f"{config}: no such experiment file{_nearest(str(config))}")
+
+
+def shipped_experiments() -> list[Path]:
+    """The experiments in config_data/, by name."""
+    return sorted(SHIPPED.glob("*.yml"), key=lambda file: file.stem)
+
+
+def _nearest(name: str) -> str:
+    """What a user who typed `name` may have meant, and where all names are."""
+    close = difflib.get_close_matches(Path(name).stem, [file.stem for file in shipped_experiments()], n=1)
+    meant = f"; did you mean {close[0]}?" if close else "."
+    return f"{meant} `python -m jobs list` shows those in config_data/"
 
 
 def is_file(path: Path) -> bool:
@@ -53,13 +69,50 @@ def layers_of(path: Path, chain: tuple[Path, ...] = ()) -> list[Layer]:
         raise UserError(f"{path}: is empty; `python -m jobs run demo` shows what a file says (config_data/demo.yml)")
     layers: list[Layer] = []
     for parent in _parents(path, content.pop("extends", [])):
-        file = path.parent / parent
-        if not is_file(file):
-            raise UserError(f"{path}: extends {parent}, but {file} does not exist")
-        layers += layers_of(file.resolve(), (*chain, path))
+        layers += layers_of(_parent_file(path, parent), (*chain, path))
         if len(layers) > MAX_LAYERS:
             raise UserError(f"{path}: extends more than {MAX_LAYERS} files")
-    return [*layers, (path.name, content)]
+    return [*layers, (path.name, _with_files_beside(content, path.parent))]
+
+
+def _parent_file(path: Path, parent: str) -> Path:
+    """The file that `path` extends: beside it, or one in config_data/, with or without `.yml`."""
+    folders = (path.parent, SHIPPED)
+    for candidate in (folder / name for folder in folders for name in (parent, f"{parent}.yml")):
+        if is_file(candidate):
+            return candidate.resolve()
+    raise UserError(
+        f"{path}: extends {parent}, but {path.parent / parent} does not exist, nor a file of that name in config_data/"
+        f"{_nearest(parent)}"
+    )
+
+
+def _with_files_beside(content: Any, folder: Path) -> Any:
+    """Relative names of files as paths from `folder`, but for those that are there in the checkout alone."""
+    if isinstance(content, list):
+        return [_with_files_beside(value, folder) for value in content]
+    if not isinstance(content, dict):
+        return content
+    found = {}
+    for key, value in content.items():
+        names_a_file = isinstance(key, str) and key.rpartition(".")[2] in NAMES_OF_FILES
+        values = value if isinstance(value, list) else [value]
+        if names_a_file and all(isinstance(one, str) for one in values):
+            files = [_file_from(one, folder) for one in values]
+            found[key] = files if isinstance(value, list) else files[0]
+        else:
+            found[key] = _with_files_beside(value, folder)
+    return found
+
+
+def _file_from(name: str, folder: Path) -> str:
+    if not name or name.startswith("~") or name in NO_FILES:
+        return name
+    try:
+        in_checkout = not (folder / name).exists() and ((ROOT / name).exists() or folder.is_relative_to(ROOT))
+    except (OSError, ValueError):  # no name that a file can have: told where it is opened
+        return name
+    return name if in_checkout else str(folder / name)
 
 
 def _parents(path: Path, named: Any) -> list[str]:

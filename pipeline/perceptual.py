@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from pipeline import located
-from pipeline.data.settings import content_of
 from pipeline.errors import UserError
+from pipeline.fingerprint import digest_of
 
 
 class Perceptual(Protocol):
@@ -26,4 +26,4 @@ def weights_file(chosen: Perceptual, part: str) -> Path | None:
 def identity(chosen: Perceptual, part: str) -> dict:
     """What a result depends on: the network and what the file holds, never where it lies."""
     path = weights_file(chosen, part)
-    return {"lpips": chosen.lpips} | ({"lpips_weights": content_of(path)} if path else {})
+    return {"lpips": chosen.lpips} | ({"lpips_weights": digest_of(path)} if path else {})

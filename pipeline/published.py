@@ -7,7 +7,6 @@ with one reconstruction a victim; deep features (n, D). `.pth`: a reconstructor'
 with UserError.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pipeline.config import Experiment
 from pipeline.data.sources import load
 from pipeline.errors import UserError
 from pipeline.evaluation.curves import LARGEST_MSE
+from pipeline.fingerprint import digest_of, fingerprint
 from pipeline.kkt.published import reconstructions
 from pipeline.networks.reconstructor import Reconstructor, from_published, is_of_earlier_layout
 from pipeline.networks.state import PREFIX, state_arrays
@@ -28,32 +28,14 @@ from pipeline.store import Result
 Contents = Mapping[str, np.ndarray | Mapping[str, torch.Tensor]]
 
 
-def read(path: Path) -> np.ndarray | dict[str, torch.Tensor]:
-    """The array of a `.npy`, the state dict of a `.pth`; finite numbers only."""
-    if path.suffix not in (".npy", ".pth"):
-        raise UserError(f"{path.name}: only .npy arrays and .pth state dicts can be imported")
-    try:
-        if path.suffix == ".npy":
-            content = np.load(path, allow_pickle=False)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that is no .npy or .pth fails in as many ways as the formats have parts
-        raise UserError(f"{path.name}: cannot be read ({' '.join(str(error).split())[:100]})") from error
-    parts = content if isinstance(content, Mapping) else {"": content}
-    for name, part in parts.items():
-        numbers = torch.as_tensor(part)
-        if not numbers.isfinite().all():
-            wrong = int((~numbers.isfinite()).sum())
-            raise UserError(
-                f"{path.name}: {wrong} of {numbers.numel()} numbers{f' of {name}' * bool(name)} are not finite"
-            )
-    return content
-
-
 def described(paths: Mapping[str, Path]) -> str:
     """Name and SHA-256 of every file."""
-    digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.values())
-    return ", ".join(f"{path.name} (sha256 {digest})" for path, digest in zip(paths.values(), digests, strict=True))
+    return ", ".join(f"{path.name} (sha256 {digest_of(path)})" for path in paths.values())
+
+
+def digest_of_all(paths: Mapping[str, Path]) -> str:
+    """One digest of what all files hold, and as what each was given."""
+    return fingerprint({name: digest_of(path) for name, path in paths.items()})
 
 
 def _shaped(name: str, array: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:

@@ -1,18 +1,16 @@
 """HDF5 shards: written atomically, verified before they are believed, many of them read as one.
 
-A shard is done when its final file says `complete` under the expected fingerprint, and in no other way. It is written
-to a temporary beside it (host, process and restart count in the name), attributes last, flushed, synced and renamed,
-so that a kill at any instant leaves the old state or the new one.
+A shard is done when its final file is sealed under the expected fingerprint, and in no other way. It is written to a
+temporary beside it (host, process and restart count in the name), its seal last, flushed, synced and renamed, so that
+a kill at any instant leaves the old state or the new one. What HDF5 is given to read was verified byte for byte.
 """
 
 import contextlib
+import hashlib
 import io
 import json
-import os
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -23,7 +21,9 @@ import h5py
 import numpy as np
 
 from pipeline import ROOT
-from pipeline.errors import Failure
+from pipeline.errors import Damaged, Failure
+from pipeline.files import ABSENT, atomic_write, unreadable
+from pipeline.seal import read_seal, seal, verified
 
 CHUNK_BYTES = 512 * 1024
 
@@ -42,11 +42,14 @@ class Result:
 # ---------------------------------------------------------------------------------------------------- writing
 
 
-def write_shard(path: Path, result: Result, fingerprint: str, provenance: Mapping[str, Any]) -> None:
+def write_shard(
+    path: Path, result: Result, fingerprint: str, provenance: Mapping[str, Any], imported: str | None = None
+) -> None:
     """Write `result` as the shard at `path`; raises Failure when the disk is full or refuses.
 
     Data sets of at least one dimension are chunked in whole rows of about half a MiB and carry Fletcher-32 sums.
-    Attributes are `provenance`, the result's own, the fingerprint, and `complete` last.
+    Attributes are `provenance`, the result's own, the fingerprint, and `complete` last. The seal repeats what the
+    state of a shard is read from, names the files beside it by digest, and for an imported shard the files it is of.
     """
     # HDF5 crashes the process when a disk fills up under it, so it writes into memory and plain writes go to the disk.
     image = io.BytesIO()
@@ -55,35 +58,19 @@ def write_shard(path: Path, result: Result, fingerprint: str, provenance: Mappin
             _write_array(file, name, np.asarray(array))
         for name, value in {**provenance, **result.attributes}.items():
             file.attrs[name] = _attribute(value)
-        file.attrs["files"] = json.dumps(sorted(result.files))
         file.attrs["fingerprint"] = fingerprint
         file.attrs["complete"] = True
     for name, content in result.files.items():
-        atomic_write(path.parent / name, lambda temporary, content=content: temporary.write_bytes(content))
-    atomic_write(path, lambda temporary: temporary.write_bytes(image.getbuffer()))
-
-
-def atomic_write(path: Path, fill: Callable[[Path], Any]) -> None:
-    """Let `fill` write a temporary beside `path`, sync it, rename it to `path` and sync the directory."""
-    temporary = path.with_name(f".{path.name}.{_writer()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fill(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise Failure(f"{path}: cannot be written ({error.strerror}); nothing there was changed") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        atomic_write(path.parent / name, content)
+    content = image.getbuffer()
+    facts = {
+        "fingerprint": fingerprint,
+        "files": {name: hashlib.sha256(beside).hexdigest() for name, beside in result.files.items()},
+        "wall_seconds": float(provenance.get("wall_seconds", 0.0)),
+        "device": provenance.get("device", "cpu"),
+        "imported": imported,
+    }
+    atomic_write(path, content, seal(content, facts))
 
 
 def _write_array(file: h5py.File, name: str, array: np.ndarray) -> None:
@@ -97,33 +84,6 @@ def _write_array(file: h5py.File, name: str, array: np.ndarray) -> None:
 
 def _attribute(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | np.ndarray | np.generic) else json.dumps(value)
-
-
-def _writer() -> str:
-    return f"{socket.gethostname()}.{os.getpid()}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
-
-
-def remove_leftovers(directory: Path) -> int:
-    """Delete temporaries whose writer is gone from `directory`; returns how many.
-
-    A temporary of this host goes with its process; one of another host after a day, when no write can still be alive.
-    """
-    removed = 0
-    for temporary in directory.glob(".*.tmp"):
-        with contextlib.suppress(OSError, ValueError):
-            host, process, _restart = temporary.name.removesuffix(".tmp").rsplit(".", 2)
-            here = host.endswith("." + socket.gethostname())
-            if not _running(int(process)) if here else time.time() - temporary.stat().st_mtime > 86400:
-                temporary.unlink()
-                removed += 1
-    return removed
-
-
-def _running(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @cache
@@ -143,60 +103,76 @@ def software() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a shard stands; once it is done, the wall time that making it took, and on which device ("cpu" or a GPU)."""
+    """How a shard stands; once it is done, the wall time that making it took, and on which device ("cpu" or a GPU).
+
+    `why` says what is wrong with a damaged one.
+    """
 
     state: State
     wall_seconds: float = 0.0
     device: str = "cpu"
+    why: str = ""
 
 
 def standing(path: Path, fingerprint: str) -> Standing:
-    """Done, missing, stale (made from other settings) or damaged (truncated, incomplete or not a shard at all)."""
+    """Done, missing, stale (made from other settings) or damaged (cut off, changed or not a shard at all).
+
+    Reads the seal alone; `verify_shard` reads everything. Raises Failure where the file cannot be read now.
+    """
     try:
-        complete, found, files, seconds, device = _peek(
-            path, "complete", "fingerprint", "files", "wall_seconds", "device"
-        )
+        facts = shard_facts(path)
     except FileNotFoundError:
         return Standing("missing")
-    except (OSError, KeyError):
-        return Standing("damaged")
-    if not complete:
-        return Standing("damaged")
-    if found != fingerprint:
+    except Damaged as damage:
+        return Standing("damaged", why=damage.why)
+    if facts["fingerprint"] != fingerprint:
         return Standing("stale")
-    if not all((path.parent / name).exists() for name in json.loads(files)):
+    if not all((path.parent / name).exists() for name in facts["files"]):
         return Standing("missing")
-    return Standing("done", float(seconds), device)
+    return Standing("done", facts["wall_seconds"], facts["device"])
 
 
-def _peek(path: Path, *names: str) -> list[Any]:
-    """Attributes by way of HDF5's own calls: a third of the time of h5py's mapping, which 2,000 files make felt."""
-    file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, _WITHOUT_LOCKS)
-    try:
-        values = []
-        for name in names:
-            attribute = h5py.h5a.open(file, name.encode())
-            value = np.empty((), attribute.dtype)
-            attribute.read(value)
-            values.append(value.item())
-    finally:
-        file.close()
-    return [value.decode() if isinstance(value, bytes) else value for value in values]
+FACTS = {"fingerprint": str, "files": dict, "wall_seconds": float, "device": str, "imported": str | None}
 
 
-_WITHOUT_LOCKS = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-_WITHOUT_LOCKS.set_file_locking(False, True)
+def shard_facts(path: Path) -> Mapping[str, Any]:
+    """What the seal of a shard says: fingerprint, files (name → SHA-256), wall_seconds, device, imported.
+
+    Raises FileNotFoundError, Damaged or Failure.
+    """
+    facts = read_seal(path).facts
+    if facts.keys() != FACTS.keys() or not all(isinstance(facts[name], kind) for name, kind in FACTS.items()):
+        raise Damaged(path, "is not a shard: its seal is another kind's")
+    return facts
+
+
+def verify_shard(path: Path) -> int:
+    """Read all of a shard and of the files beside it; returns how many bytes. Raises Damaged, Failure."""
+    size = verified(path).size
+    for name, digest in shard_facts(path)["files"].items():
+        beside = path.parent / name
+        try:
+            content = beside.read_bytes()
+        except OSError as error:
+            if error.errno in ABSENT:
+                raise Damaged(path, f"lacks {name}, which was written beside it") from None
+            raise unreadable(beside, error) from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise Damaged(path, f"is damaged: {name} beside it is not what was written")
+        size += len(content)
+    read_arrays(path)
+    return size
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    with _reading(path), _open(path) as file:
+    with _opened(path) as file:
         return dict(file.attrs)
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """The named data sets of one shard (all of them when none is named), checksums verified."""
-    with _reading(path), _open(path) as file:
-        return {name: file[name][()] for name in names or _data_sets(file)}
+    """The named data sets of one shard (all of them when none is named), found to be what was written."""
+    with _opened(path) as file:
+        return {name: _data_set(file, name)[()] for name in names or _data_sets(file)}
 
 
 def _data_sets(file: h5py.File) -> list[str]:
@@ -205,13 +181,15 @@ def _data_sets(file: h5py.File) -> list[str]:
     return names
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a file that is not a sound shard, so that nothing of it is lost and the place is free."""
-    for attempt in range(1000):
-        aside = path.with_name(f"{path.name}.damaged-{attempt}")
-        if not aside.exists():
-            return path.rename(aside)
-    raise Failure(f"{path}: 1000 damaged files lie beside it already; look at them and remove some")
+def _data_set(file: h5py.File, name: str) -> h5py.Dataset:
+    """A data set whose numbers lie in this file; a link or storage elsewhere, as foreign files have, is none."""
+    for depth in range(1, len(parts := name.split("/")) + 1):
+        if not isinstance(file.get("/".join(parts[:depth]), getlink=True), h5py.HardLink):
+            raise KeyError(f"{name} is not a data set of this file")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+        raise KeyError(f"the numbers of {name} are not in this file")
+    return found
 
 
 class Shards:
@@ -258,18 +236,25 @@ class Shards:
 
 
 def _shape(path: Path, name: str) -> tuple[int, ...]:
-    with _reading(path), _open(path) as file:
-        return file[name].shape
-
-
-def _open(path: Path) -> h5py.File:
-    return h5py.File(path, "r", locking=False)
+    with _opened(path) as file:
+        return _data_set(file, name).shape
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """A verified shard; raises Failure where it is missing or cannot be read now, Damaged where it is not sound."""
     try:
-        yield
-    except (OSError, KeyError) as error:
-        what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({str(error).splitlines()[0]})"
-        raise Failure(f"{path}: {what}; `python -m jobs resume` makes it again") from error
+        verified(path)
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except FileNotFoundError:
+        raise Failure(f"{path}: is missing; `python -m jobs run` makes it again") from None
+    except KeyError as error:
+        raise Failure(
+            f"{path}: lacks what a shard of its stage holds ({error.args[0]}); remove it, and `python -m jobs run` "
+            "makes it again"
+        ) from error
+    except OSError as error:
+        if error.errno:
+            raise unreadable(path, error) from error
+        raise Damaged(path, f"is damaged ({str(error).splitlines()[0]})") from error

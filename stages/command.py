@@ -7,6 +7,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import click
 from rich.console import Console
@@ -14,40 +15,60 @@ from rich.status import Status
 
 from pipeline.config import Experiment, load
 from pipeline.errors import Failure, UserError
+from pipeline.lock import lock
 from stages.plan import Plan
 from stages.stage import Progress, Stage
 
 LINE_EVERY_SECONDS = 15.0
 
+ABOUT_CONFIG = """CONFIG is an experiment: the name of one in config_data/, such as demo, or the path of a YAML file of
+your own, such as ../mine.yml. `python -m jobs list` shows the names."""
+
 config_argument = click.argument("config")
 set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="A.B=C", help="Change one key of the experiment; may be repeated."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one key of the experiment, such as shadow_models.seeds=20; may be given several times.",
 )
-device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What to compute on; auto takes a GPU for the stages that gain from one, where there is one.",
+)
 
 
 def main(stage: Stage, description: str, report: Callable[[Experiment], str] | None = None) -> None:
     """The command line of one stage; `report` is what a stage can say of an experiment without making anything."""
 
-    @click.command(help=description)
+    @click.command(help=f"{description}\n\n{ABOUT_CONFIG}")
     @config_argument
-    @click.option("--shard", help="One shard; without it, all that are missing.")
+    @click.option("--shard", help="Make this shard only, such as train-00000; without it, all that are missing.")
+    @click.option("--replace", is_flag=True, help="Also make again shards that are finished for other settings.")
     @set_option
     @device_option
     def command(
-        config: str, shard: str | None, overrides: tuple[str, ...], device: str, only_report: bool = False
+        config: str,
+        shard: str | None,
+        replace: bool,
+        overrides: tuple[str, ...],
+        device: str,
+        only_report: bool = False,
     ) -> None:
         if only_report:
             click.echo(report(load(config, overrides)))
         else:
-            _make(stage, config, shard, overrides, device)
+            _make(stage, config, shard, replace, overrides, device)
 
     if report:
         command.params.append(click.Option(["--report", "only_report"], is_flag=True, help=report.__doc__))
     run_command(command)
 
 
-def _make(stage: Stage, config: str, shard: str | None, overrides: tuple[str, ...], device: str) -> None:
+def _make(stage: Stage, config: str, shard: str | None, replace: bool, overrides: tuple[str, ...], device: str) -> None:
     plan = Plan(load(config, overrides))
     names = stage.shards(plan.experiment)
     if not names:
@@ -55,26 +76,56 @@ def _make(stage: Stage, config: str, shard: str | None, overrides: tuple[str, ..
     if shard is not None and shard not in names:
         shown = ", ".join(names[:3]) + (f", … {names[-1]}" if len(names) > 3 else "")
         raise UserError(f"--shard {shard}: {stage.name} has no such shard; there are {len(names)}: {shown}")
+    wanted = [shard] if shard else names
+    if not replace:
+        _refuse_stale(plan, stage, wanted)
+    check_directory(plan.experiment)
     stage.check(plan.experiment)
     from pipeline.processes import started
-    from stages.execution import make_shard
+    from stages.execution import choose_device, make_shard
 
     processes = started()
+    choose_device(device, plan.resources(stage).device, processes)
     if processes.size > 1 and not stage.together:
         raise UserError(
             f"{processes.size} processes were started, and {stage.name} takes one: its shards are the parts"
         )
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=not processes.first)
-    for name in [shard] if shard else names:
-        with console.status(f"{stage.name} {name}") as line:
-            try:
-                told = _progress(console, line, f"{stage.name} {name}")
-                result = make_shard(plan, stage, name, device, told, processes)
-            except (UserError, Failure) as error:
-                raise type(error)(f"{stage.name} {name}: {error}") from error
-        console.print(f"{stage.name} {name}: {'written to' if result else 'done already,'} {plan.path(stage, name)}")
-        for key, value in (result.attributes if result else {}).items():
-            console.print(f"  {key} = {value}")
+    with lock(plan.experiment.run_directory, stage.name, console.print) if processes.first else nullcontext():
+        for name in wanted:
+            with console.status(f"{stage.name} {name}") as line:
+                try:
+                    told = _progress(console, line, f"{stage.name} {name}")
+                    result = make_shard(plan, stage, name, device, told, processes)
+                except UserError as error:
+                    raise UserError(f"{stage.name} {name}: {error}") from error
+                except Failure as error:
+                    raise Failure(f"{stage.name} {name}: {error}") from error
+            done = "written to" if result else "done already,"
+            console.print(f"{stage.name} {name}: {done} {plan.path(stage, name)}")
+            for key, value in (result.attributes if result else {}).items():
+                console.print(f"  {key} = {value}")
+
+
+def _refuse_stale(plan: Plan, stage: Stage, shards: list[str]) -> None:
+    standings = plan.standings(stage)
+    if stale := [shard for shard in shards if standings[shard].state == "stale"]:
+        raise UserError(
+            f"{plan.path(stage, stale[0])}: is finished for other settings; --replace makes it again for these, "
+            "--set paths.runs=DIRECTORY keeps both"
+        )
+
+
+def check_directory(experiment: Experiment) -> None:
+    """Make the run directory; raises UserError where it cannot be written."""
+    directory = experiment.run_directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise UserError(
+            f"paths.runs: {directory} cannot be written ({error.strerror}); choose another: --set paths.runs=DIRECTORY"
+        ) from error
 
 
 def _progress(console: Console, line: Status, what: str) -> Progress:

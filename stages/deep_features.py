@@ -22,7 +22,7 @@ def seeds_by_shard(experiment: Experiment) -> dict[str, str]:
 def settings(experiment: Experiment, shard: str) -> dict:
     seed, backbone = seeds_by_shard(experiment)[shard], experiment.backbone
     dataset, split = seeds.data_of(experiment, seed), seeds.split_of(seed)
-    described = {"data": dataset.identity(), "split": split, "backbone": backbone.name}
+    described = {"data": dataset.identity(experiment.paths.data_root), "split": split, "backbone": backbone.name}
     if seed.startswith("augmented"):
         augmentation = experiment.head_inversion.augmentation.model_dump(mode="json")
         described |= {"augmentation": augmentation, "seed": experiment.seed}

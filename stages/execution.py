@@ -7,10 +7,11 @@ import time
 import torch
 
 from pipeline.checkpoint import Checkpoint
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, Failure, UserError
+from pipeline.files import remove_leftovers, set_aside
 from pipeline.fingerprint import canonical_json
 from pipeline.processes import ALONE, Processes, joined
-from pipeline.store import Result, remove_leftovers, set_aside, software, standing, write_shard
+from pipeline.store import Result, software, standing, write_shard
 from stages.plan import Plan
 from stages.stage import Progress, Stage, Work
 
@@ -20,17 +21,20 @@ def make_shard(
 ) -> Result | None:
     """Make `shard` and write it; returns None when it is done already.
 
-    `device` is auto, cpu or cuda. A damaged file in its place is set aside, a stale one is replaced. Of several
-    `processes` that make it together the first writes.
+    `device` is auto, cpu or cuda. A damaged file of its name is set aside, as is a damaged input, which is then to be
+    made first; a stale one is replaced. Of several `processes` that make it together the first writes. Raises Failure
+    where a file that was imported does not fit: only an import replaces that.
     """
     experiment, path = plan.experiment, plan.path(stage, shard)
     expected = plan.fingerprints(stage)[shard]
     remove_leftovers(path.parent)
-    state = standing(path, expected).state
-    if state == "done":
+    found = standing(path, expected)
+    if found.state == "done":
         return None
-    if state == "damaged" and processes.first:
-        set_aside(path)
+    if plan.imported(stage, shard):
+        raise Failure(f"{path}: was imported and is {found.state}; import it again, or remove it")
+    if found.state == "damaged" and processes.first:
+        set_aside(path, found.why)
     resources = plan.resources(stage)
     checkpoint = Checkpoint(plan.checkpoint_path(stage, shard), expected, writes=processes.first)
     work = Work(
@@ -45,8 +49,17 @@ def make_shard(
     )
     started = time.monotonic()
     _fix_order_of_sums(resources.threads)
-    with joined(processes, work.device):
-        result = stage.run(work)
+    try:
+        with joined(processes, work.device):
+            result = stage.run(work)
+    except Damaged as damage:
+        if not processes.first:
+            raise
+        aside = set_aside(damage.path, damage.why)
+        raise Failure(
+            f"{damage.path}: {damage.why}; it was set aside as {aside.name}, and `python -m jobs resume "
+            f"{experiment.arguments}` makes it again"
+        ) from damage
     if not processes.first:
         return result
     write_shard(

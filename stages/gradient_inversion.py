@@ -40,7 +40,7 @@ def settings(experiment: Experiment, shard: str) -> dict:
         **own,
         "attack": attack,
         "images": [images.start, images.stop] if isinstance(images, range) else {"indices": list(images)},
-        "data": experiment.data.identity(),
+        "data": experiment.data.identity(experiment.paths.data_root),
         "seed": experiment.seed,
         **perceptual.identity(experiment.evaluation, "evaluation"),
     }

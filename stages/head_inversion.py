@@ -29,7 +29,13 @@ def run(work: Work) -> Result:
     recovers of the watched victims, slot by slot, and the error that it expects. loss: how training went."""
     import torch
 
-    from pipeline.head_inversion.build import adversary_prior, learning_rate_times_curvature, noise_of, slots_of
+    from pipeline.head_inversion.build import (
+        adversary_prior,
+        learning_rate_times_curvature,
+        noise_of,
+        slots_of,
+        start_of,
+    )
     from pipeline.head_inversion.inversion import HeadInversion
     from pipeline.head_inversion.training import Heads, calibrate, measure, measure_posterior, train_rounds
     from pipeline.networks.state import state_arrays
@@ -53,7 +59,13 @@ def run(work: Work) -> Result:
     source = training_source(experiment, work.inputs, labels, (*purpose, "order"), device, columns=HEADS)
     batches = ShadowBatches(source, chosen.batch_size, (*purpose, "batches"), device).from_step
     inversion = HeadInversion(
-        prior, slots, head_of(experiment), noise_of(experiment, len(labels)), chosen.rounds, chosen.width
+        prior,
+        slots,
+        head_of(experiment),
+        noise_of(experiment, len(labels)),
+        chosen.rounds,
+        chosen.width,
+        start_of(experiment, len(labels)),
     ).to(device)
     losses = train_rounds(
         inversion,

@@ -13,7 +13,7 @@ def settings(experiment: Experiment, shard: str) -> dict:
         "victim": asked.victim.model_dump(mode="json", exclude={"weights"}),
         "weights": asked.victim.weights_digest(),
         "loss": asked.victim_loss,
-        "data": experiment.data.identity() if experiment.data else None,
+        "data": experiment.data.identity(experiment.paths.data_root) if experiment.data else None,
         "seed": experiment.seed,
     }
 

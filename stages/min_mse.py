@@ -35,14 +35,19 @@ def check(experiment: Experiment) -> None:
 
     from pipeline.data.sources import load
     from pipeline.evaluation.image_metrics import lpips
+    from pipeline.evaluation.minus_one import refuse_untrainable
     from pipeline.evaluation.nulls import other_victims
     from pipeline.randomness import numpy_generator
     from pipeline.reconstruction.candidates import candidate_groups
 
     lpips(experiment.evaluation, experiment.data.image_size, torch.device("cpu"))
-    if "other_victims" in experiment.evaluation.nulls:
+    nulls = experiment.evaluation.nulls
+    if "other_victims" in nulls or "minus_one" in nulls:
         source = load(experiment.data, "test", experiment.paths.data_root)
         indices, _ = seeds.deal(experiment, seeds.VICTIMS, source.labels)
+    if "minus_one" in nulls:
+        refuse_untrainable(experiment.shadow_models.training, indices.shape[1])
+    if "other_victims" in nulls:
         class_size, task = experiment.shadow_models.class_size, experiment.task.kind
         for mode in experiment.modes:
             groups = candidate_groups(torch.as_tensor(indices), class_size, mode, task)
@@ -56,10 +61,12 @@ def run(work: Work) -> Result:
 
     h0/person (V,), for identities: whom each victim is about.
     h1/<null>/min_mse, …/psnr, …/ssim, …/lpips (V, draws, G): the same of weights that saw none of victim v's images.
+    h0/minus_one (V, G): the distance to the record alone that the null minus_one takes out of each group.
     victims/trained, victims/unseen (V,): accuracy of each on its own images, and on the others of the test split.
     Where features are read: features/cosine, found, expected (V, N), see training.Measured; h0/slot (V, G) which of the
     N recovered images each reconstruction is made from.
     """
+    from dataclasses import replace
     from functools import partial
 
     import numpy as np
@@ -68,13 +75,14 @@ def run(work: Work) -> Result:
     from pipeline.data.sources import load
     from pipeline.evaluation.image_metrics import lpips, psnr_in_unit_range, ssim_in_unit_range
     from pipeline.evaluation.min_mse import min_mse
+    from pipeline.evaluation.minus_one import minus_one_reading, removed_records
     from pipeline.evaluation.nulls import null_readings
     from pipeline.evaluation.victims import accuracy, victims_of
     from pipeline.networks import decoders
     from pipeline.networks.state import state_dict
     from pipeline.reconstruction.candidates import candidate_groups
     from pipeline.reconstruction.reader import reader_of
-    from pipeline.shadow.recipe import training_weights
+    from pipeline.shadow.recipe import Recipe, training_weights
     from pipeline.statistics import Standardisation
 
     experiment, mode, inputs = work.experiment, work.shard, work.inputs
@@ -103,21 +111,40 @@ def run(work: Work) -> Result:
         people = load(data, "test", experiment.paths.data_root).labels
         arrays["h0/person"] = people[shard["indices"][:, 0]]
     means = {"mean_h0": float(h0.distances.mean())}
+    records, places = removed_records(victims.groups)
+    minus_one = replace(victims, groups=records)
+    if "minus_one" in judged.nulls:
+        arrays["h0/minus_one"] = min_mse(network, minus_one).distances
+        recipe = Recipe.of(experiment, seeds.VICTIMS, inputs["deep_features"], work.device)
+
+    def minus_one_drawn(draw: int):
+        def trained_without(absent: torch.Tensor) -> torch.Tensor:
+            seeded = (*purpose(experiment, mode, "minus_one"), draw, *absent[:1].tolist())
+            return recipe.train(shard["indices"], shard["labels"], seeded, absent=absent).float()
+
+        return minus_one_reading(places, reader, trained_without)
+
     for position, null in enumerate(judged.nulls):
-        drawn = null_readings(
-            null,
-            judged.null_draws,
-            victims,
-            shard["indices"],
-            reader=reader,
-            correlation=lambda: torch.as_tensor(statistics.pop("correlation")).to(work.device, torch.float64),
-            blocks=lambda: training_weights(
-                experiment, inputs.get("shadow_models"), inputs.get("deep_features"), work.device
-            ),
-            standardise=standardise,
-            purpose=purpose(experiment, mode, null),
-        )
-        scores = [min_mse(network, victims.with_reading(reading), metrics) for reading in drawn]
+        if null == "minus_one":
+            drawn, held_against = [minus_one_drawn(draw) for draw in range(judged.null_draws)], minus_one
+        else:
+            drawn, held_against = (
+                null_readings(
+                    null,
+                    judged.null_draws,
+                    victims,
+                    shard["indices"],
+                    reader=reader,
+                    correlation=lambda: torch.as_tensor(statistics.pop("correlation")).to(work.device, torch.float64),
+                    blocks=lambda: training_weights(
+                        experiment, inputs.get("shadow_models"), inputs.get("deep_features"), work.device
+                    ),
+                    standardise=standardise,
+                    purpose=purpose(experiment, mode, null),
+                ),
+                victims,
+            )
+        scores = [min_mse(network, held_against.with_reading(reading), metrics) for reading in drawn]
         arrays[f"h1/{null}/min_mse"] = np.stack([one.distances for one in scores], 1)
         arrays |= {f"h1/{null}/{name}": np.stack([one.likeness[name] for one in scores], 1) for name in metrics}
         means[f"mean_h1_{null}"] = float(arrays[f"h1/{null}/min_mse"].mean())

@@ -35,7 +35,7 @@ STAGE = Stage(
     name="nearest_neighbour",
     shards=shards,
     inputs=lambda experiment: [],
-    settings=lambda experiment, shard: {"data": experiment.data.identity()},
+    settings=lambda experiment, shard: {"data": experiment.data.identity(experiment.paths.data_root)},
     resources=lambda experiment: Resources("cpu", threads=2, memory_gb=4.0, seconds_per_shard=60.0),
     run=run,
     version=2,

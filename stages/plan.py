@@ -1,22 +1,24 @@
-"""What an experiment's files should be: the fingerprint and the place of every shard of every stage."""
+"""What an experiment's files should be: the fingerprint and the path of every shard of every stage."""
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 from pipeline.config import Experiment
-from pipeline.errors import Failure, UserError
+from pipeline.errors import Damaged, Failure, UserError
 from pipeline.fingerprint import fingerprint
-from pipeline.store import Shards, Standing, standing
+from pipeline.store import Shards, Standing, shard_facts, standing
 from stages import NAMES, stage_named
 from stages.stage import Resources, Stage
 
 
 class Plan:
-    """Fingerprints and places, worked out once per experiment; reads no file but the user's own data."""
+    """Fingerprints and paths, worked out once per experiment; of files it reads the data and the seals of imports."""
 
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
+        self._made: dict[str, dict[str, str]] = {}
         self._fingerprints: dict[str, dict[str, str]] = {}
         for name in experiment.resources:
             stage_known(name, f"{experiment.source}: resources.{name}")
@@ -52,14 +54,47 @@ class Plan:
         prefixes = tuple(prefix for name, _, prefix in named if name == other.name)
         return [shard for shard in other.shards(self.experiment) if shard.startswith(prefixes)]
 
+    def imported(self, stage: Stage, shard: str) -> bool:
+        """Whether a file of another's run stands for this shard."""
+        return shard in self._imports.get(stage.name, ())
+
+    def import_path(self, stage: Stage, shard: str) -> Path:
+        return self.experiment.run_directory / "imported" / stage.name / f"{shard}.h5"
+
+    def imported_fingerprint(self, stage: Stage, shard: str, content: str) -> str:
+        """Of a shard that was imported: its own, had it been made here, and the digest of the files it is of."""
+        return fingerprint({"made": self._fingerprints_if_made(stage)[shard], "imported": content})
+
+    @cached_property
+    def _imports(self) -> dict[str, list[str]]:
+        """Stage → its imported shards, as the run directory has them."""
+        directory = self.experiment.run_directory / "imported"
+        if not os.path.isdir(directory):  # noqa: PTH112 Path.is_dir raises where a name is too long
+            return {}
+        return {folder.name: [file.stem for file in folder.glob("*.h5")] for folder in directory.iterdir()}
+
     def fingerprints(self, stage: Stage) -> dict[str, str]:
-        """Shard → SHA-256 of its settings, the stage's version and all that it reads."""
+        """Shard → SHA-256 of its settings, the stage's version, all that it reads and what it was imported from."""
         if stage.name not in self._fingerprints:
+            found = dict(self._fingerprints_if_made(stage))
+            for shard in found.keys() & self._imports.get(stage.name, ()):
+                found[shard] = self.imported_fingerprint(stage, shard, self._content_of_import(stage, shard))
+            self._fingerprints[stage.name] = found
+        return self._fingerprints[stage.name]
+
+    def _content_of_import(self, stage: Stage, shard: str) -> str:
+        try:
+            return shard_facts(self.import_path(stage, shard))["imported"] or ""
+        except (Damaged, FileNotFoundError):  # which its standing will say
+            return ""
+
+    def _fingerprints_if_made(self, stage: Stage) -> dict[str, str]:
+        if stage.name not in self._made:
             read = {}
             for other in self.inputs(stage):
                 found = self.fingerprints(other)
                 read[other.name] = fingerprint({shard: found[shard] for shard in self._read_by(stage, other)})
-            self._fingerprints[stage.name] = {
+            self._made[stage.name] = {
                 shard: fingerprint(
                     {
                         "stage": stage.name,
@@ -71,7 +106,7 @@ class Plan:
                 )
                 for shard in stage.shards(self.experiment)
             }
-        return self._fingerprints[stage.name]
+        return self._made[stage.name]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -79,11 +114,14 @@ class Plan:
         return fingerprint({stage.name: self.fingerprints(stage) for stage in self.stages})
 
     def path(self, stage: Stage, shard: str) -> Path:
+        if self.imported(stage, shard):
+            return self.import_path(stage, shard)
         return stage.location(self.experiment, stage.name, shard, self.fingerprints(stage)[shard])
 
     def checkpoint_path(self, stage: Stage, shard: str) -> Path:
-        """Where a long shard keeps its state until it is done."""
-        return self.path(stage, shard).with_suffix(".checkpoint")
+        """Where a long shard keeps its state until it is done; other settings keep theirs elsewhere."""
+        path = self.path(stage, shard)
+        return path.with_name(f"{path.stem}-{self.fingerprints(stage)[shard][:10]}.checkpoint")
 
     def standings(self, stage: Stage) -> dict[str, Standing]:
         """Shard → done, missing, stale or damaged, as the files say now."""

@@ -20,7 +20,7 @@ def settings(experiment: Experiment, shard: str) -> dict:
     pretrain = experiment.pretrain
     return {
         **pretrain.model_dump(mode="json", exclude={"data"}),
-        "data": pretrain.data.identity(),
+        "data": pretrain.data.identity(experiment.paths.data_root),
         "backbone": experiment.backbone.name,
     }
 

@@ -14,8 +14,8 @@ def settings(experiment: Experiment, shard: str) -> dict:
         **chosen.model_dump(mode="json", exclude={"modes", "tensorboard", "lpips_weights"}),
         **perceptual.identity(chosen, "reconstructor"),
         "seed": experiment.seed,
-        "data": (experiment.shadow_models.data or experiment.data).identity(),
-        "victims": experiment.data.identity(),
+        "data": (experiment.shadow_models.data or experiment.data).identity(experiment.paths.data_root),
+        "victims": experiment.data.identity(experiment.paths.data_root),
         **(seeds.lessons_identity(experiment) if experiment.inverts_heads else {}),
     }
 

@@ -37,13 +37,15 @@ def run(work: Work) -> Result:
     if threshold is None:
         threshold = float(work.inputs["nearest_neighbour"].attributes("threshold")["threshold"])
     wanted = np.array(judged.false_positive_rates)
-    h0 = scores.read(work.shard, "h0/min_mse")["h0/min_mse"]
+    every_h0 = scores.read(work.shard, "h0/min_mse")["h0/min_mse"]
     units = scores.read(work.shard, "h0/person")["h0/person"] if experiment.task.kind == "identity" else None
-    classes = h0.shape[1] if h0.shape[1] > 1 else 0
+    classes = every_h0.shape[1] if every_h0.shape[1] > 1 else 0
     scopes = [slice(None), *(slice(k, k + 1) for k in range(classes))]
     arrays = {"false_positive_rates": wanted}
     for null in judged.nulls:
         h1 = scores.read(work.shard, f"h1/{null}/min_mse")[f"h1/{null}/min_mse"]
+        # minus_one compares single records, on either side
+        h0 = scores.read(work.shard, "h0/minus_one")["h0/minus_one"] if null == "minus_one" else every_h0
         table = []
         for position, scope in enumerate(scopes):
             generator = numpy_generator(experiment.seed, "roc", work.shard, null, position)

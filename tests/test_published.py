@@ -101,6 +101,7 @@ def test_published_victims_are_imported_scored_and_reported(mnist, tiny):
     )
     plan = Plan(experiment)
     import_shard(plan, "shadow_models/test-00000", [str(FILES / "MNIST_classifier_N40_test_seed_0.npy")], replace=False)
+    plan = Plan(experiment)
     with InlineExecutor() as executor:
         carry_through(plan, unfinished(plan, None), executor, "cpu", Display(Console(quiet=True)))
     facts = plan.finished(stage_named("min_mse")).attributes("conditional")

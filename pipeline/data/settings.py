@@ -1,18 +1,30 @@
 """Which images, and what the heads under attack learn of them: the keys `data:` and `task:` of an experiment."""
 
-import hashlib
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 
 from pipeline import located
+from pipeline.data.contents import EVERYTHING, content_of
 from pipeline.errors import UserError
 from pipeline.settings import Integers, Settings
 
 IMAGE_SIZES = {"celeba": 64}
 CHANNELS = {"mnist_digits": 1, "mnist": 1, "emnist_letters": 1, "emnist_letters_part": 1}
+
+EMBEDDED = Path(__file__).parent
+FILES = {
+    "mnist_digits": ("mnist_digits.npz",),
+    "mnist": ("MNIST/raw/*-ubyte", "MNIST/processed/*.pt"),
+    "emnist_letters": ("EMNIST/raw/emnist-letters-*-ubyte", "EMNIST/processed/*letters.pt"),
+    "emnist_letters_part": ("EMNIST_balanced_test_part/emnist-balanced-test-part-*-ubyte",),
+    "cifar10": ("cifar-10-batches-py/*",),
+    "cifar100": ("cifar-100-python/*",),
+    "cifar100_part": ("cifar100_part.npz",),
+    "celeba": ("celeba/*.txt", "celeba/img_align_celeba/*"),
+}
+"""Named data set → where its files are, below the folder of all data."""
 
 
 class DataSet(Settings):
@@ -53,28 +65,18 @@ class DataSet(Settings):
         """A name for files: the data set's, or that of the user's own file or folder."""
         return Path(self.path).stem if self.path else self.name
 
-    def identity(self) -> dict:
-        """What results depend on: never where the data lie, but what a user's own files hold."""
-        described = {"name": self.name, "size": self.image_size}
-        if self.path:
-            described["content"] = content_of(located(self.path))
-        return described
+    def identity(self, root: Path) -> dict:
+        """What results depend on: never where the data lie, but what the files hold; named sets are below `root`."""
+        return {"name": self.name, "size": self.image_size, "content": content_of(*self.files(root))}
 
-
-@cache
-def content_of(path: Path) -> str:
-    """SHA-256 of a file, or of the names and sizes of everything in a folder."""
-    digest = hashlib.sha256()
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.is_file():
-                digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\n".encode())
-    elif path.is_file():
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
-    else:
-        raise UserError(f"data.path: {path} does not exist; give the .npz file or the folder of images by class")
-    return digest.hexdigest()
+    def files(self, root: Path) -> tuple[Path, tuple[str, ...]]:
+        """The folder of its files, and the patterns that they match in it."""
+        if self.path is None:
+            return (EMBEDDED if self.name == "mnist_digits" else root), FILES[self.name]
+        path = located(self.path)
+        if not path.exists():
+            raise UserError(f"data.path: {path} does not exist; give the .npz file or the folder of images by class")
+        return (path, (EVERYTHING,)) if path.is_dir() else (path.parent, (path.name,))
 
 
 class Task(Settings):

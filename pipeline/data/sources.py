@@ -67,15 +67,6 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-_FILES = {
-    "mnist": "MNIST/raw/*-ubyte",
-    "emnist_letters": "EMNIST/raw/emnist-letters-*-ubyte",
-    "emnist_letters_part": "EMNIST_balanced_test_part/emnist-balanced-test-part-*-ubyte",
-    "cifar10": "cifar-10-batches-py/",
-    "cifar100": "cifar-100-python/",
-    "cifar100_part": "cifar100_part.npz",
-    "celeba": "celeba/ (img_align_celeba/ and its four .txt lists)",
-}
 _FETCH = {
     "mnist": "MNIST({root!r}, download=True)",
     "emnist_letters": "EMNIST({root!r}, 'letters', download=True)",
@@ -92,7 +83,8 @@ def _whereabouts(dataset: DataSet, root: Path) -> tuple[str, str]:
     if dataset.name in _FETCH:
         call = _FETCH[dataset.name].format(root=str(root))
         cure += f', or fetch it: python -c "from torchvision.datasets import *; {call}"'
-    return str(root / _FILES.get(dataset.name, "")), cure
+    folder, patterns = dataset.files(root)
+    return str(folder / patterns[0]), cure
 
 
 # ----------------------------------------------------------------------------------------------- arrays in memory

@@ -10,8 +10,8 @@ from scipy.special import betaincinv, ndtr, ndtri
 TAIL = 0.025
 
 
-def share(hits: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
-    """(3,): the share of hits among (V, R) yes-or-no rows of V victims, and its interval.
+def share(hits: np.ndarray, units: np.ndarray | None = None, tail: float = TAIL) -> np.ndarray:
+    """(3,): the share of hits among (V, R) yes-or-no rows of V victims, and its interval, `tail` left out at each end.
 
     `units` (V,): which independent unit each victim belongs to; none = each is its own. Clopper and Pearson's interval
     at the effective sample size (Korn and Graubard 1998), the number of independent rows with the same variance. With
@@ -21,18 +21,18 @@ def share(hits: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
     value, number = sums.sum() / counts.sum(), len(counts)
     variance = ((sums - value * counts) ** 2).sum() / counts.sum() ** 2
     rows = min(value * (1 - value) / variance, hits.size) if variance > 0 else number
-    return np.array([value, *clopper_pearson(value, rows)])
+    return np.array([value, *clopper_pearson(value, rows, tail)])
 
 
 def _by_unit(values: np.ndarray, units: np.ndarray | None) -> np.ndarray:
     return values if units is None else np.bincount(units, weights=values)
 
 
-def clopper_pearson(value: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
+def clopper_pearson(value: np.ndarray, rows: float, tail: float = TAIL) -> tuple[np.ndarray, np.ndarray]:
     """The exact interval of shares (…) among independent rows; `rows` need not be whole."""
     found = np.asarray(value) * rows
-    low = np.where(found > 0, betaincinv(np.maximum(found, 1e-9), rows - found + 1, TAIL), 0.0)
-    high = np.where(found < rows, betaincinv(found + 1, np.maximum(rows - found, 1e-9), 1 - TAIL), 1.0)
+    low = np.where(found > 0, betaincinv(np.maximum(found, 1e-9), rows - found + 1, tail), 0.0)
+    high = np.where(found < rows, betaincinv(found + 1, np.maximum(rows - found, 1e-9), 1 - tail), 1.0)
     return low, high
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, Strict, field_validator
 from pipeline.settings import Settings
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
-Null = Literal["correlation", "shards", "other_victims"]
+Null = Literal["correlation", "shards", "other_victims", "minus_one"]
 
 
 class Evaluation(Settings):
@@ -15,8 +15,9 @@ class Evaluation(Settings):
 
     `nulls`: where H1's weights come from; the first is the one that rates are quoted against. correlation: drawn from
     N(0, correlation + 1e-5·I), as published; shards: the same law without the matrix; other_victims: the weights of
-    victims that share no image with the one they are scored against. `null_draws` weights of each null are scored
-    against every training set: the more, the smaller the false-positive rates that can be told.
+    victims that share no image with the one they are scored against; minus_one: heads trained on the same set without
+    one record and scored on that record, the only null that differential privacy bounds. `null_draws` weights of each
+    null are scored against every training set: the more, the smaller the false-positive rates that can be told.
     """
 
     nulls: Annotated[tuple[Null, ...], Strict(False)] = Field(default=("correlation", "other_victims"), min_length=1)

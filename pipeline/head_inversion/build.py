@@ -6,14 +6,14 @@ import torch
 from pipeline.config import Experiment
 from pipeline.data.sources import ImageSource, load
 from pipeline.errors import UserError
-from pipeline.head_inversion.inversion import HeadInversion, weight_noise
+from pipeline.head_inversion.inversion import HeadInversion, remaining, weight_noise
 from pipeline.head_inversion.prior import Prior
 from pipeline.head_inversion.slots import Slots
 from pipeline.networks.augmentation import with_copies
 from pipeline.networks.state import state_dict
 from pipeline.randomness import torch_generator
 from pipeline.shadow import seeds
-from pipeline.shadow.recipe import head_of
+from pipeline.shadow.recipe import head_of, known_initial_weights
 from pipeline.store import Shards
 
 
@@ -56,7 +56,13 @@ def noise_of(experiment: Experiment, images: int) -> float:
         from pipeline.shadow.accountant import stated_noise
 
         multiplier = stated_noise(training.private, images)
-    return weight_noise(training, images, multiplier)
+    return weight_noise(training, head_of(experiment).inputs, images, multiplier)
+
+
+def start_of(experiment: Experiment, images: int) -> torch.Tensor | None:
+    """(P,): what is left of known initial weights in heads trained on N `images`."""
+    initial = known_initial_weights(experiment)
+    return None if initial is None else remaining(experiment.shadow_models.training, images) * initial
 
 
 def stored_inversion(experiment: Experiment, shards: Shards, device: torch.device) -> HeadInversion:

@@ -31,21 +31,39 @@ class Recovered:
     error: Tensor
 
 
-def weight_noise(training: Training, samples: int, noise_multiplier: float | None) -> float:
+def remaining(training: Training, samples: int) -> float:
+    """α: the share of the initial weights that is left after training on so many samples."""
+    if training.private:
+        return shrinkage(training, training.private.steps)[-1]
+    return shrinkage(training, training.epochs * -(-samples // (training.batch_size or samples)))[-1]
+
+
+def weight_noise(training: Training, inputs: int, samples: int, noise_multiplier: float | None) -> float:
     """ν of posterior.py: the variance in a first-layer weight that no training image explains."""
+    start = remaining(training, samples) * training.initial_deviation(inputs)
     if not training.private:
-        steps = training.epochs * -(-samples // (training.batch_size or samples))
-        return (shrinkage(training, steps)[-1] * training.init_std) ** 2
+        return start**2
     private = training.private
     step_std = noise_multiplier * private.clip_norm / expected_batch(samples, private.sample_rate)
-    start = shrinkage(training, private.steps)[-1] * training.init_std
     return start**2 + gathered_noise(training, step_std) ** 2
 
 
 class HeadInversion(nn.Module):
-    """Everything that inverting the heads of one recipe needs: prior, slots, ν, mean coefficients and rounds."""
+    """Everything that inverting the heads of one recipe needs: prior, slots, ν, mean coefficients and rounds.
 
-    def __init__(self, prior: Prior, slots: Slots, head: Head, noise: float, rounds: int, width: int):
+    `start` (P,): what known initial weights have left in the trained ones; none = they are not known.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        slots: Slots,
+        head: Head,
+        noise: float,
+        rounds: int,
+        width: int,
+        start: Tensor | None = None,
+    ):
         super().__init__()
         self.head, self.slots = head, slots
         images = len(slots.classes)
@@ -57,6 +75,7 @@ class HeadInversion(nn.Module):
             ("share", torch.tensor(prior.share, dtype=torch.float32)),
             ("means", prior.means[slots.classes]),
             ("noise", torch.tensor(noise, dtype=torch.float32)),
+            ("start", torch.zeros(head.size) if start is None else start),
             ("mean_coefficients", torch.zeros(head.rows, images)),
             ("calibration", torch.ones(images)),
             *slots.tensors().items(),
@@ -89,8 +108,8 @@ class HeadInversion(nn.Module):
         return float((self.spectrum * self.whitening.square()).mean())
 
     def rows(self, weights: Tensor) -> Rows:
-        """The first layer of heads (M, P)."""
-        return Rows(self.head.split(weights), self.directions)
+        """The first layer of heads (M, P); where their initial weights are known, what training has added to them."""
+        return Rows(self.head.split(weights - self.start), self.directions)
 
     def noise_in(self, rows: Rows) -> Tensor:
         """ν (M,)."""

@@ -102,7 +102,7 @@ class ShardSource:
         return tuple(read[column] for column in self.columns)
 
     def _check(self, name: str, table: dict[str, np.ndarray]) -> None:
-        where, again = self.shards.paths[name], "remove it and `python -m jobs resume` makes it again"
+        where, again = self.shards.paths[name], "remove it, and `python -m jobs resume` makes it again"
         if table["weights"].shape[1] != self.parameters:
             raise Failure(
                 f"{where}: its models have {table['weights'].shape[1]} weights, those of {self.shards.names[0]} "

@@ -244,6 +244,11 @@ def chapter(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
         "95 %, victims resampled; ≤ marks a rate that the sample cannot resolve. MSE is of images in [-1, 1]; PSNR and "
         f"SSIM are of [0, 1], range 1. {outcome.said_of_lpips}."
     )
+    if "minus_one" in outcome.nulls:
+        text += (
+            " Of the nulls, minus one alone compares neighbouring training sets, so only its curve is bounded by the "
+            "trade-off function of private training; the others change every record."
+        )
     auc, hits = Interval(*rates["auc"][0]), Interval(*rates["threshold_tpr"][0])
     answer = f"{outcome.mode}: AUC {auc}, {100 * hits.value:.0f} % of images nearer than a relative would be"
     tables = [rates_table(outcome, main), nulls_table(outcome), methods_table(outcome), likeness_table(outcome)]

@@ -10,6 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from pipeline.shadow.settings import Training
+
 
 @dataclass(frozen=True)
 class Head:
@@ -44,6 +46,19 @@ class Head:
         weights.normal_(std=std, generator=generator)
         for bias in self.split(weights)[1::2]:
             bias.zero_()
+
+    def draw_initial(self, weights: Tensor, training: Training, generator: torch.Generator) -> None:
+        """Fills flat weights (M, P) by the training's law of initial weights."""
+        if training.initial == "normal":
+            self.draw(weights, training.init_std, generator)
+        elif training.initial == "zero":
+            weights.zero_()
+        else:
+            parts = self.split(weights)
+            for weight, bias in zip(parts[::2], parts[1::2], strict=True):
+                bound = weight.shape[2] ** -0.5
+                weight.uniform_(-bound, bound, generator=generator)
+                bias.uniform_(-bound, bound, generator=generator)
 
 
 def affine(weight: Tensor, bias: Tensor, columns: Tensor) -> Tensor:

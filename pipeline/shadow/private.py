@@ -7,6 +7,8 @@ with the variance of all steps together. A sample's gradient in the first layer 
 needs norms only. A second layer is small and carried explicitly. Same law as Opacus' PrivacyEngine with SGD.
 """
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
@@ -29,13 +31,16 @@ def train_private(
     noise_multiplier: float,
     generator: torch.Generator,
     coefficients_out: Tensor | None = None,
+    absent: Tensor | None = None,
 ) -> None:
     """Trains M heads in place for `training.private.steps` steps.
 
-    features: (M, N, D); parameters: the layers' initial weights and biases, see heads.Head. `coefficients_out`
-    (M, R, N), where it is given, receives C of W' = α W'_0 + C X' + noise: what the clipped gradients add.
-    The generator draws, step by step, who takes part (M, 1, N), the noise in the span (M, K, N) and that of the second
-    layer; at last the noise orthogonal to the span, weight (M, K, D) and bias (M, K).
+    features: (M, N, D); parameters: the layers' initial weights and biases, see heads.Head. `coefficients_out` (M, R,
+    N), where it is given, receives C of W' = α W'_0 + C X' + noise: what the clipped gradients add. absent (M,): of
+    each head the sample that never takes part. All else stays, the divisor ⌊N·q⌋ too: so the law is that of the set
+    without this record, as adding or removing one record means it. The generator draws, step by step, who takes part
+    (M, 1, N), the noise in the span (M, K, N) and that of the second layer; at last the noise orthogonal to the span,
+    weight (M, K, D) and bias (M, K).
     """
     private = training.private
     weight, bias, *upper = parameters
@@ -50,33 +55,76 @@ def train_private(
     descent = Descent(training)
     coefficients = torch.zeros_like(coordinates)  # (M, R, N), as the N coordinates of the R rows are
 
-    def drawn(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
-
     for _ in range(private.steps):
         activations = heads.activate(torch.bmm(coordinates, span.samples.mT), upper)
         slope = targets.slope(heads.logits(activations, upper))
         below = heads.backward(slope, activations, upper)
-        squared = below.square().sum(1, keepdim=True) * squared_norms
-        if upper:
-            squared += slope.square().sum(1, keepdim=True) * (activations.square().sum(1, keepdim=True) + 1)
+        gradients = SampleGradients(below, slope, activations, upper, span.samples, squared_norms)
         chance = torch.rand(models, 1, samples, generator=generator, dtype=slope.dtype, device=slope.device)
-        kept = (private.clip_norm / (squared.sqrt_() + NORM_OFFSET)).clamp_(max=1).mul_(chance < private.sample_rate)
-        clipped = below * kept
-        gradients = [torch.bmm(clipped, span.samples), *heads.upper_gradients(slope * kept, activations, upper)]
-        for gradient in gradients:
-            gradient.add_(drawn(gradient), alpha=noise_std).mul_(1 / batch)
-        descent.step([coordinates, *upper, coefficients], [*gradients, clipped.mul_(1 / batch)])
+        taken = chance < private.sample_rate
+        if absent is not None:
+            taken.scatter_(2, absent.view(-1, 1, 1), False)
+        clipped = gradients.weighted(clip_factors(gradients, taken, private.clip_norm))
+        summed = [gradient.mul_(1 / batch) for gradient in add_noise(clipped.sums(), noise_std, generator)]
+        descent.step([coordinates, *upper, coefficients], [*summed, clipped.below.mul_(1 / batch)])
 
     if coefficients_out is not None:
         coefficients_out.copy_(coefficients)
     remains = shrinkage(training, private.steps)[-1]
     gathered = gathered_noise(training, noise_std / batch)
-    noise = [drawn(weight), drawn(bias)]
+    noise = [drawn(weight, generator), drawn(bias, generator)]
     coordinates.sub_(initial, alpha=remains).sub_(span.coordinates(*noise), alpha=gathered)
     for parameter, orthogonal in zip((weight, bias), noise, strict=True):
         parameter.mul_(remains).add_(orthogonal, alpha=gathered)
     span.add_to(weight, bias, coordinates)
+
+
+@dataclass(frozen=True)
+class SampleGradients:
+    """Every sample's gradient, as its factors: below ⊗ input in the first layer, slope ⊗ activations in the second.
+
+    below (M, R, N), slope (M, K, N), activations (M, R, N); upper: the second layer's weight and bias, if there is one;
+    inputs (M, N, N): the samples in the coordinates of their span; squared_inputs (M, 1, N): their squared norms.
+    """
+
+    below: Tensor
+    slope: Tensor
+    activations: Tensor
+    upper: list[Tensor]
+    inputs: Tensor
+    squared_inputs: Tensor
+
+    def norms(self) -> Tensor:
+        """(M, 1, N), over all layers."""
+        squared = self.below.square().sum(1, keepdim=True) * self.squared_inputs
+        if self.upper:
+            above = self.activations.square().sum(1, keepdim=True) + 1
+            squared += self.slope.square().sum(1, keepdim=True) * above
+        return squared.sqrt_()
+
+    def weighted(self, factors: Tensor) -> "SampleGradients":
+        """Each sample's gradient times its factor (M, 1, N)."""
+        below = self.below * factors
+        return replace(self, below=below, slope=self.slope * factors if self.upper else below)
+
+    def sums(self) -> list[Tensor]:
+        """Over samples: of the first layer's coordinates (M, R, N), of the second's weight and bias."""
+        return [torch.bmm(self.below, self.inputs), *heads.upper_gradients(self.slope, self.activations, self.upper)]
+
+
+def clip_factors(gradients: SampleGradients, taken: Tensor, clip_norm: float) -> Tensor:
+    """(M, 1, N): what each sample's gradient counts in the sum, so that none counts more than `clip_norm`; 0 for those
+    that the step did not take."""
+    return (clip_norm / (gradients.norms() + NORM_OFFSET)).clamp_(max=1).mul_(taken)
+
+
+def add_noise(summed: list[Tensor], std: float, generator: torch.Generator) -> list[Tensor]:
+    """Adds N(0, std²) to every coordinate of every layer's summed gradient, in place."""
+    return [gradient.add_(drawn(gradient, generator), alpha=std) for gradient in summed]
+
+
+def drawn(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 def gathered_noise(training: Training, step_std: float) -> float:

@@ -14,14 +14,24 @@ from pipeline.networks.settings import FEATURES
 from pipeline.randomness import torch_generator
 from pipeline.shadow import seeds
 from pipeline.shadow.heads import Head
+from pipeline.shadow.settings import INITIAL_WEIGHTS
 from pipeline.shadow.train import train_shard
 from pipeline.store import Shards, read_arrays
+from pipeline.weight_files import read_linear_layer
 
 
 def head_of(experiment: Experiment) -> Head:
     """The head that an experiment's models have on its backbone."""
     training = experiment.shadow_models.training
     return Head(FEATURES[experiment.backbone.name], training.hidden, training.classes)
+
+
+def known_initial_weights(experiment: Experiment) -> torch.Tensor | None:
+    """(P,), where the experiment names a file with them."""
+    training, head = experiment.shadow_models.training, head_of(experiment)
+    if training.initial_weights is None:
+        return None
+    return read_linear_layer(training.initial_weights, INITIAL_WEIGHTS, head.inputs, head.outputs)
 
 
 @dataclass(frozen=True)
@@ -65,19 +75,31 @@ class Recipe:
         One CPU thread makes them, since the threads decide the order of sums.
         """
         indices, labels = seeds.deal(self.experiment, shard, self.labels)
+        coefficients = None
+        if self.experiment.shadow_models.training.in_sample_space:
+            shape = len(indices), head_of(self.experiment).rows, indices.shape[1]
+            coefficients = torch.empty(shape, device=self.features.device)
+        weights = self.train(indices, labels, (self.experiment.seed, "shadow_models", shard), coefficients=coefficients)
+        return Made(weights, indices, labels, coefficients)
+
+    def train(
+        self, indices: np.ndarray, labels: np.ndarray, purpose: tuple[str | int, ...], **options: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Weights (M, P) of heads trained on sets (M, N) of this split; `options` as in train_shard. `purpose`
+        seeds."""
         device = self.features.device
         chosen, learnt = (torch.as_tensor(array).to(device) for array in (indices, labels))
-        generator = torch_generator(self.experiment.seed, "shadow_models", shard, device=device)
-        training, coefficients = self.experiment.shadow_models.training, None
-        if training.in_sample_space:
-            coefficients = torch.empty(len(indices), head_of(self.experiment).rows, indices.shape[1], device=device)
+        initial = known_initial_weights(self.experiment)
+        if initial is not None:
+            initial = initial.to(device).expand(len(indices), -1)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            weights = train_shard(self.features, chosen, learnt, training, generator, coefficients=coefficients)
+            generator = torch_generator(*purpose, device=device)
+            training = self.experiment.shadow_models.training
+            return train_shard(self.features, chosen, learnt, training, generator, initial, **options)
         finally:
             torch.set_num_threads(threads)
-        return Made(weights, indices, labels, coefficients)
 
 
 @lru_cache(maxsize=2)

@@ -38,7 +38,7 @@ def restart_while_high(
             break
         unfinished, features, targets = unfinished[~low], features[~low], targets[~low]
         trained = weights.new_empty(len(unfinished), head.size)
-        head.draw(trained, training.init_std, generator)
+        head.draw_initial(trained, training, generator)
         carried = {}
         if coefficients_out is not None:
             carried["coefficients_out"] = coefficients_out.new_empty(len(unfinished), *coefficients_out.shape[1:])

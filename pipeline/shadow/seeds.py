@@ -66,7 +66,7 @@ def identity(experiment: Experiment, shard: str) -> dict:
         "class_size": shadow.class_size,
         "models": models_in(experiment, shard),
         "foreign": is_foreign(experiment, shard),
-        "training": shadow.training.model_dump(mode="json"),
+        "training": shadow.training.identity(),
     }
 
 

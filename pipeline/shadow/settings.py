@@ -5,7 +5,11 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pipeline.data.settings import DataSet
+from pipeline.fingerprint import digest_of
 from pipeline.settings import Settings
+from pipeline.weight_files import existing
+
+INITIAL_WEIGHTS = "shadow_models.training.initial_weights"
 
 Optimizer = Literal[
     "sgd", "adam", "adamw", "adamax", "adadelta", "adagrad", "asgd", "nadam", "radam", "rmsprop", "rprop"
@@ -53,7 +57,17 @@ class Training(Settings):
     batch_size: PositiveInt | None = Field(
         default=None, description="images a step, always the same ones together; none = the whole set"
     )
-    init_std: PositiveFloat
+    initial: Literal["normal", "pytorch_default", "zero"] = Field(
+        default="normal",
+        description="law of the initial weights: normal = N(0, init_std²), biases 0; pytorch_default = uniform within "
+        "±1/√inputs, biases too, as nn.Linear draws them; zero = all 0",
+    )
+    init_std: PositiveFloat | None = Field(default=None, description="of initial: normal, which needs it")
+    initial_weights: str | None = Field(
+        default=None,
+        description="a file with the initial weights themselves, known to the adversary: every shadow model starts "
+        "from them, and what training has added to them is attacked",
+    )
     positive_weight: PositiveFloat = 1.0
     restart: Restart | None = None
     private: Privacy | None = None
@@ -65,10 +79,29 @@ class Training(Settings):
         """Whether W'_T = α W'_0 + C X' (+ noise) holds and C is known: gradient descent, but not through Opacus."""
         return self.optimizer == "sgd" and self.engine == "auto"
 
+    def initial_deviation(self, inputs: int) -> float:
+        """Of a first-layer weight before training, as far as the adversary does not know it; `inputs`: D."""
+        if self.initial_weights or self.initial == "zero":
+            return 0.0
+        return self.init_std if self.initial == "normal" else (3 * inputs) ** -0.5
+
+    def identity(self) -> dict:
+        """What trained weights depend on: never where a file lies, but what it holds."""
+        described = self.model_dump(mode="json")
+        if self.initial_weights:
+            described["initial_weights"] = digest_of(existing(self.initial_weights, INITIAL_WEIGHTS))
+        return described
+
     @model_validator(mode="after")
     def _possible(self):
         if self.private is None and self.epochs is None:
             raise ValueError("give epochs, or private.steps for private training")
+        if self.initial == "normal" and self.init_std is None and self.initial_weights is None:
+            raise ValueError(
+                "init_std is missing: the deviation of `initial: normal`; or choose initial: pytorch_default or zero"
+            )
+        if self.initial_weights and (self.hidden or self.restart):
+            raise ValueError("initial_weights are for a linear head (hidden: null) that is trained once")
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum belongs to optimizer: sgd; {self.optimizer} has none to set")
         if self.weight_decay and self.optimizer == "rprop":

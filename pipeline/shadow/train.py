@@ -31,16 +31,23 @@ def train_shard(
     generator: torch.Generator,
     initial: Tensor | None = None,
     coefficients: Tensor | None = None,
+    absent: Tensor | None = None,
 ) -> Tensor:
     """Trains one head on each training set of a shard.
 
     features: (n, D), the whole data set's, on the device that shall do the work; indices: (M, N), rows of `features`;
-    labels: (M, N), classes. Returns weights (M, P) on the device of `features`, in the order of heads.Head.
-    The generator, on the same device, draws the initial weights, unless `initial` (M, P) gives them. `coefficients`
-    (M, R, N), where it is given, receives the C of first-layer weights α W'_0 + C X' (`training.in_sample_space`).
-    Raises UserError for features that are not finite and for labels that are no class, Failure for a training that
-    diverges or whose loss stays above `restart.loss_below`; each names the model.
+    labels: (M, N), classes. Returns weights (M, P) on the device of `features`, in the order of heads.Head. The
+    generator, on the same device, draws the initial weights, unless `initial` (M, P) gives them. `coefficients` (M, R,
+    N), where it is given, receives the C of first-layer weights α W'_0 + C X' (`training.in_sample_space`). absent
+    (M,): the place in each set of a record that its head is trained without. Private training then keeps its divisor
+    ⌊N·q⌋, since neighbours differ in the record alone; other training is that of the N − 1 images, and has no
+    coefficients. Raises UserError for features that are not finite and for labels that are no class, Failure for a
+    training that diverges or whose loss stays above `restart.loss_below`; each names the model.
     """
+    if absent is not None and not training.private:
+        indices, labels, absent = without(indices, absent), without(labels, absent), None
+    if absent is not None and training.engine == "opacus":
+        raise UserError("engine: opacus trains no neighbours without a record; use engine: auto")
     models, samples = indices.shape
     head = Head(features.shape[1], training.hidden, training.classes)
     check_labels(labels, training)
@@ -58,15 +65,23 @@ def train_shard(
         targets = Targets.of(labels[block], head.outputs, training.positive_weight, dtype)
         own = weights[block]
         if initial is None:
-            head.draw(own, training.init_std, generator)
+            head.draw_initial(own, training, generator)
         else:
             own.copy_(initial[block])
         carried = {} if coefficients is None else {"coefficients_out": coefficients[block]}
+        if absent is not None:
+            carried["absent"] = absent[block].to(device)
         engine(chosen, targets, head.split(own), **carried)
         check_weights(own, chosen, first_model=start)
         if training.restart:
             restart_while_high(head, engine, chosen, targets, own, training, generator, first_model=start, **carried)
     return weights
+
+
+def without(table: Tensor, absent: Tensor) -> Tensor:
+    """(M, N − 1): each row of (M, N) without the column that `absent` (M,) names."""
+    kept = torch.arange(table.shape[1]) != absent.cpu()[:, None]
+    return table[kept.to(table.device)].view(len(table), -1)
 
 
 def train_heads(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs.lock import DEAD_AFTER_SECONDS, Owner
+from pipeline.lock import DEAD_AFTER_SECONDS, Owner
 from tests.bad_input.case import QUICK, Case, finished_run
 
 RUN = f"jobs run kkt_red_blue {QUICK} RUNS --executor inline"

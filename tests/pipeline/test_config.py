@@ -109,9 +109,43 @@ def test_the_file_that_holds_the_mistake_is_named(tmp_path):
         load(tmp_path / "child.yml")
 
 
-def test_an_unknown_experiment_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"cifar10_n10.*demo.*mnist_n10"):
+def test_an_unknown_experiment_names_the_nearest_and_where_all_are():
+    with pytest.raises(UserError, match=r"mnist_n11: no such .*did you mean mnist_n10\?.*jobs list"):
         load("mnist_n11")
+
+
+@pytest.mark.parametrize("parent", ["demo", "demo.yml"])
+def test_a_shipped_parent_is_found_by_its_name_from_anywhere(tmp_path, parent):
+    (tmp_path / "mine.yml").write_text(f"extends: {parent}\nseed: 5\n")
+    assert load(tmp_path / "mine.yml").reconstructor == load("demo").reconstructor
+
+
+def test_a_parent_beside_the_file_hides_a_shipped_one_of_its_name(tmp_path):
+    (tmp_path / "demo.yml").write_text("extends: mnist_n10\nseed: 7\n")
+    (tmp_path / "mine.yml").write_text("extends: demo.yml\n")
+    assert load(tmp_path / "mine.yml").seed == 7
+
+
+def test_files_are_named_from_the_folder_of_the_experiment(tmp_path):
+    (tmp_path / "net.pth").touch()
+    (tmp_path / "mine.yml").write_text(
+        "extends: demo\ndata: {name: npz, path: mine.npz}\nbackbone: {weights: net.pth}\n"
+    )
+    mine = load(tmp_path / "mine.yml")
+    assert mine.data.path == str(tmp_path / "mine.npz"), "also where it is not there yet, so that the message is right"
+    assert mine.backbone.weights == str(tmp_path / "net.pth")
+    assert mine.shadow_models == load("demo").shadow_models
+
+
+def test_a_file_that_only_the_checkout_has_is_taken_from_there(tmp_path):
+    weights = load("demo").backbone.weights
+    (tmp_path / "mine.yml").write_text(f"extends: demo\nbackbone: {{weights: {weights}}}\n")
+    assert load(tmp_path / "mine.yml").backbone.weights == weights
+
+
+def test_names_that_are_no_files_stay(tmp_path):
+    (tmp_path / "mine.yml").write_text("extends: cifar10_n10\npretrain: {initial_weights: imagenet}\n")
+    assert load(tmp_path / "mine.yml").pretrain.initial_weights == "imagenet"
 
 
 def test_a_file_that_is_not_yaml_is_refused(tmp_path):

@@ -1,9 +1,12 @@
 """Shards: whole or not there, whatever happens; believed only when they say what they are."""
 
+import errno
+import io
 import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,8 +17,10 @@ import numpy as np
 import pytest
 
 from pipeline import ROOT
-from pipeline.errors import Failure
-from pipeline.store import Result, Shards, read_arrays, remove_leftovers, set_aside, standing, write_shard
+from pipeline.errors import Damaged, Failure
+from pipeline.files import atomic_write, remove_leftovers, set_aside
+from pipeline.seal import seal
+from pipeline.store import Result, Shards, read_arrays, standing, verify_shard, write_shard
 
 FINGERPRINT = "a" * 64
 PROVENANCE = {"wall_seconds": 1.0, "device": "cpu"}
@@ -74,15 +79,96 @@ def test_a_flipped_byte_is_found_when_it_is_read(tmp_path):
     place = bytes(content).find(np.float32(7001).tobytes())
     content[place] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(Failure, match=r"a.h5: is damaged.*resume"):
+    with pytest.raises(Failure, match=r"a.h5: is damaged: its bytes are not those that were written; `python"):
         read_arrays(path)
+
+
+def test_any_flipped_bit_of_a_small_shard_is_found(tmp_path):
+    """In the data, in HDF5's own structure, in attributes, in the seal: one bit of every byte."""
+    path = tmp_path / "a.h5"
+    write(path, rows=2)
+    sound, draw = path.read_bytes(), random.Random(0)
+    assert verify_shard(path) > 0
+    for place in range(0, len(sound), 7):
+        flipped = bytearray(sound)
+        flipped[place] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        with pytest.raises(Damaged):
+            verify_shard(path)
+    path.write_bytes(sound)
+    assert verify_shard(path) > 0
+
+
+def test_a_changed_file_beside_a_shard_is_found(tmp_path):
+    write(tmp_path / "a.h5", files={"index.html": b"<html>"})
+    (tmp_path / "index.html").write_bytes(b"<HTML>")
+    with pytest.raises(Damaged, match=r"a.h5: is damaged: index.html beside it is not what was written"):
+        verify_shard(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "circle"])
+def test_what_is_no_file_is_damage_and_stops_nothing(kind, tmp_path):
+    path = tmp_path / "a.h5"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "circle":
+        path.symlink_to(path)
+    else:
+        socket.socket(socket.AF_UNIX).bind(os.path.relpath(path))
+    found = standing(path, FINGERPRINT)
+    assert (found.state, found.why) == ("damaged", "is not a regular file")
+    set_aside(path, found.why)
+    assert standing(path, FINGERPRINT).state == "missing"
+
+
+def test_a_shard_that_cannot_be_read_now_is_no_damage(tmp_path, monkeypatch):
+    path = tmp_path / "a.h5"
+    write(path)
+    for number in (errno.EACCES, errno.EMFILE, errno.EIO, errno.ESTALE):
+
+        def refused(*_, number=number):
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", refused)
+            with pytest.raises(Failure, match=r"a.h5: cannot be read now \(.*\); it is left as it is"):
+                standing(path, FINGERPRINT)
+    assert standing(path, FINGERPRINT).state == "done"
+
+
+def test_numbers_that_lie_in_another_file_are_not_read(tmp_path):
+    """A foreign file, sealed as ours are, with storage and links that point elsewhere."""
+    (tmp_path / "secret").write_bytes(bytes(range(16)))
+    write(tmp_path / "other.h5")
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        file.create_dataset("outside", (16,), np.uint8, external=[(str(tmp_path / "secret"), 0, 16)])
+        file["linked"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "weights")
+    content = image.getbuffer()
+    facts = {"fingerprint": "f", "files": {}, "wall_seconds": 0.0, "device": "cpu", "imported": None}
+    atomic_write(tmp_path / "a.h5", content, seal(content, facts))
+    for name in ("outside", "linked"):
+        with pytest.raises(Failure, match=rf"a.h5: lacks what a shard of its stage holds \(.*{name}"):
+            read_arrays(tmp_path / "a.h5", name)
+
+
+def test_a_temporary_follows_no_link(tmp_path):
+    (tmp_path / "precious").write_bytes(b"precious")
+    temporary = tmp_path / f".a.h5.{os.uname().nodename}.{os.getpid()}.0.tmp"
+    temporary.symlink_to(tmp_path / "precious")
+    write(tmp_path / "a.h5")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert standing(tmp_path / "a.h5", FINGERPRINT).state == "done"
 
 
 def test_a_damaged_file_is_kept_aside(tmp_path):
     path = tmp_path / "a.h5"
     path.write_bytes(b"precious")
-    aside = set_aside(path)
+    aside = set_aside(path, "is no shard")
     assert aside.read_bytes() == b"precious"
+    assert "a.h5: is no shard" in aside.with_name(f"{aside.name}.txt").read_text()
     assert not path.exists()
 
 
@@ -167,5 +253,5 @@ def test_many_shards_are_one_table_and_need_few_descriptors(tmp_path):
 
 
 def test_a_missing_shard_is_named_with_the_cure(tmp_path):
-    with pytest.raises(Failure, match=r"gone.h5: is missing.*resume"):
+    with pytest.raises(Failure, match=r"gone.h5: is missing; `python -m jobs run` makes"):
         Shards({"gone": tmp_path / "gone.h5"}).read("gone")

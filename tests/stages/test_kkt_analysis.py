@@ -176,6 +176,7 @@ def test_published_files_of_a_victim_and_its_reconstructions_are_judged_as_if_ma
     with pytest.raises(UserError, match=r"candidates: has the shape \(16, 1, 4, 4\); expected \(1, 16, 1, 28, 28\)"):
         import_shard(other, "kkt_attack", [f"{tmp_path}/small.pth"], False)
     import_shard(other, "kkt_attack", [f"{tmp_path}/x.pth", f"multipliers={tmp_path}/l.pth"], False)
+    other = Plan(other.experiment)
     for name in ("kkt_victim", "kkt_analysis", "report"):
         for shard in stage_named(name).shards(other.experiment):
             make_shard(other, stage_named(name), shard, "cpu", lambda *_: None)
@@ -189,7 +190,8 @@ def test_published_files_of_a_victim_and_its_reconstructions_are_judged_as_if_ma
     assert "kkt_attack was not made here but imported from x.pth (sha256 " in page
 
     import_shard(other, "kkt_attack", [f"{tmp_path}/x.pth"], True)  # the multipliers are not published everywhere
-    other.path(stage_named("kkt_analysis"), "analysis").unlink()
+    other = Plan(other.experiment)
+    assert other.standings(stage_named("kkt_analysis"))["analysis"].state == "stale"
     make_shard(other, stage_named("kkt_analysis"), "analysis", "cpu", lambda *_: None)
     assert "picks/multiplier/score" not in analysis(other)
     assert np.array_equal(analysis(other)["attack/identified"], expected["attack/identified"])

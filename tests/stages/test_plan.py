@@ -4,6 +4,7 @@ import pytest
 
 from pipeline import ROOT
 from pipeline.config import load, load_all
+from pipeline.data.contents import content_of
 from pipeline.errors import Failure, UserError
 from stages import NAMES, stage_named
 from stages.plan import Plan
@@ -105,9 +106,7 @@ def test_results_know_a_users_file_by_what_it_holds(npz_file, tmp_path):
     first, second = (Plan(load("demo_weights", [own[0] % path])).fingerprints(stage) for path in (npz_file, copy))
     assert first == second
     copy.write_bytes(npz_file.read_bytes() + b" ")
-    from pipeline.data import settings
-
-    settings.content_of.cache_clear()
+    content_of.cache_clear()
     assert Plan(load("demo_weights", [own[0] % copy])).fingerprints(stage) != first
 
 

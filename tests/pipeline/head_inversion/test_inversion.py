@@ -82,7 +82,7 @@ def test_what_private_training_adds_beside_them_is_noise_of_the_stated_variance(
     head, features, _, indices, _, _, weights, coefficients = trained(training, models=400)
     weight, bias = head.split(weights)[:2]
     left = weight - coefficients @ features[indices]
-    expected = weight_noise(training, 10, PRIVATE["noise_multiplier"])
+    expected = weight_noise(training, 32, 10, PRIVATE["noise_multiplier"])
     assert left.square().mean().item() == pytest.approx(expected, rel=0.02)
     without_start = expected - (shrinkage(training, 64)[-1] * 0.002) ** 2
     assert (bias - coefficients.sum(2)).square().mean().item() == pytest.approx(without_start, rel=0.1)
@@ -92,7 +92,7 @@ def inversion_for(head, features, classes, training, class_size=1, task="multicl
     prior = Prior.of(features, classes, 1.0)
     labels = torch.arange(10).repeat_interleave(class_size)
     slots = Slots.of(labels, class_size, task, linear=training.hidden is None, foreign=False)
-    noise = weight_noise(training, len(labels), None)
+    noise = weight_noise(training, head.inputs, len(labels), None)
     return HeadInversion(prior, slots, head, noise, 2, 16), prior
 
 

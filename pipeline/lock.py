@@ -22,8 +22,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.errors import Failure
+from pipeline.files import remove_leftovers
 from pipeline.settings import Settings
-from pipeline.store import remove_leftovers
 
 BEAT_SECONDS = 20.0
 DEAD_AFTER_SECONDS = 300.0

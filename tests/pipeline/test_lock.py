@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from jobs import lock as module
-from jobs.lock import DEAD_AFTER_SECONDS, Owner, lock, look, remove
 from pipeline import ROOT
+from pipeline import lock as module
 from pipeline.errors import Failure
+from pipeline.lock import DEAD_AFTER_SECONDS, Owner, lock, look, remove
 
 
 def owned_by(path, **changes):

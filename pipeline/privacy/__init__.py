@@ -1,0 +1,1 @@
+"""What differential privacy promises of an attack, and what attacks say of the promise."""
