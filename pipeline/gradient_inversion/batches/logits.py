@@ -33,13 +33,13 @@ def inputs_by_logits(mixture: Mixture, layer: HiddenLayer, found: Directions, si
     deltas = found.coordinates @ mixture.left.T
     inputs = own.new_empty(len(own), own.shape[1] - 1)
     for b, (fires, label) in enumerate(zip(found.fires, found.labels.tolist(), strict=True)):
-        errors = errors_of(deltas[b], fires, layer)
-        readout = layer.readout[:, fires]
-        # logits but for their own bias, by the scale of `own` and the free directions
-        slopes = (torch.stack([before_own[b], *before_free])[:, fires] @ readout.T).T
-        bias = torch.stack([own[b, -1], *free[:, -1]])
-        mixed = _solved(slopes, bias, layer.readout_bias, errors, label, size)
-        inputs[b] = (mixed @ torch.cat([own[b : b + 1], free]))[:-1]
+        errors, readout = errors_of(deltas[b], fires, layer), layer.readout[:, fires]
+        sign = (deltas[b, fires] @ (errors @ readout)).sign()  # of a direction as found, which is arbitrary
+        directions = torch.cat([sign * own[b : b + 1], free])
+        # logits but for their own bias, by the scale of each direction
+        slopes = readout @ torch.cat([sign * before_own[b : b + 1], before_free])[:, fires].T
+        mixed = _solved(slopes, directions[:, -1], layer.readout_bias, errors, label, size)
+        inputs[b] = (mixed @ directions)[:-1]
     return inputs, found.labels
 
 

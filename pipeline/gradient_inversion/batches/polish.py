@@ -68,9 +68,14 @@ def zero(mixture: Mixture) -> float:
 
 
 def null_vectors(left: Tensor, silent: Tensor) -> tuple[Tensor, Tensor]:
-    """Least right singular vectors (m, B) of U on silent units (m, n), and the second least singular values (m,)."""
+    """Least right singular vectors (m, B) of U on silent units (m, n), and the second least singular values (m,).
+
+    With B = 1 there is no second: ∞.
+    """
     gram = torch.stack([left[rows].T @ left[rows] for rows in silent])
     powers, vectors = torch.linalg.eigh(gram)
+    if powers.shape[1] == 1:
+        return vectors[:, :, 0], torch.full_like(powers[:, 0], torch.inf)
     return vectors[:, :, 0], powers[:, 1].clamp(min=0).sqrt()
 
 

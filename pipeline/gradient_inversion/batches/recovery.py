@@ -52,13 +52,14 @@ def recover(
     if whole.beyond > UNTOLD:
         reason = f"the gradient has a rank above {size}, so it does not come from {size} images"
         return Recovered(inputs[:0], labels[:0], whole.strength[:0], (), False, reason)
-    peeled, left = len(inputs), 0
+    peeled, left, starts = len(inputs), 0, starts_per_image * (whole.rank - len(inputs))
     generator = torch_generator("un-mixing", size)
-    while len(inputs) < whole.rank:
+    while len(inputs) < whole.rank and starts > 0:
         core, error = _without(whole, layer, inputs, labels, mean_error, size)
         others = size - len(inputs)
         classes = classes_of(core, layer, error * size / others, others)
-        found = search(core, layer, classes, starts_per_image * core.rank, generator)
+        found, spent = search(core, layer, classes, starts, generator)
+        starts -= spent
         left = core.rank - len(found.labels)
         if left:
             more, own = inputs_by_logits(core, layer, found, size)
