@@ -22,4 +22,4 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs deep_features_data/*.h5
+	rm -rf $(VENV)

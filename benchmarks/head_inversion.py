@@ -22,6 +22,7 @@ from pipeline.config import Experiment, load
 from pipeline.head_inversion.build import adversary_prior, noise_of, slots_of, start_of
 from pipeline.head_inversion.inversion import HeadInversion
 from pipeline.head_inversion.rounds import Round
+from pipeline.head_inversion.section import interval, ratio_interval
 from pipeline.head_inversion.training import (
     Heads,
     Measured,
@@ -35,7 +36,6 @@ from pipeline.head_inversion.training import (
 from pipeline.randomness import numpy_generator
 from pipeline.reconstruction.batches import ShadowBatches
 from pipeline.reconstruction.sources import HEADS, training_source
-from pipeline.report.head_inversion import interval, ratio_interval
 from pipeline.shadow import seeds
 from pipeline.shadow.recipe import Recipe, head_of
 from stages import stage_named

@@ -30,7 +30,6 @@ as exactly and 8 % faster than by `highest`.
 
 import argparse
 import statistics
-import tempfile
 from pathlib import Path
 
 import torch
@@ -40,16 +39,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.clock import seconds
-from pipeline.checkpoint import Checkpoint
 from pipeline.data.settings import DataSet
 from pipeline.kkt.multipliers import candidate_labels
 from pipeline.kkt.networks import Victim, initialise
 from pipeline.kkt.objectives import stationarity_objective
 from pipeline.kkt.optimizers import step
-from pipeline.kkt.precision import matmul_precision
 from pipeline.kkt.problems import load_problem
 from pipeline.kkt.settings import NetworkSettings, ProblemSettings, VictimSettings
 from pipeline.kkt.training import train_victim
+from pipeline.precision import matmul_precision
 
 ROUNDS = 7
 ALPHA, MINIMUM, RATE = 50.0, 0.1, 1e-3
@@ -177,9 +175,7 @@ def measure_training() -> tuple[float, int, float]:
     steps: list[int] = []
 
     def follow_the_flow() -> None:
-        with tempfile.TemporaryDirectory() as place:
-            terms = {"checkpoint": Checkpoint(Path(place) / "c", "f", 1e9), "progress": lambda *_: None}
-            history = train_victim(victim, inputs.float(), labels, VictimSettings(), "logistic", **terms)
+        history = train_victim(victim, inputs.float(), labels, VictimSettings(), "logistic")
         steps.append(history.step[-1])
 
     return seconds(follow_the_flow), steps[0], statistics.median(epochs[2:])

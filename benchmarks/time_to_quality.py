@@ -34,7 +34,6 @@ resampled bilinearly made it worse (0.065 for 0.063 after 120 s), bicubically be
 import argparse
 import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,20 +41,22 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.plain_reconstructor import PlainReconstructor, plain_step
-from pipeline.checkpoint import Checkpoint
 from pipeline.config import load
 from pipeline.data.images import target_images, to_unit
 from pipeline.evaluation.curves import auc, empirical_tpr
 from pipeline.evaluation.min_mse import min_mse
 from pipeline.evaluation.victims import victims_of
+from pipeline.head_inversion import lessons
 from pipeline.head_inversion.build import images_of
+from pipeline.head_inversion.settings import inverts_heads
 from pipeline.networks import decoders
 from pipeline.reconstruction.batches import ShadowBatches
 from pipeline.reconstruction.candidates import candidate_groups
 from pipeline.reconstruction.examples import feature_examples, weight_examples
 from pipeline.reconstruction.reader import reader_of
+from pipeline.reconstruction.settings import modes
 from pipeline.reconstruction.sources import HEADS, WEIGHTS, training_source
-from pipeline.reconstruction.train import train_reconstructor
+from pipeline.reconstruction.train import Lesson, train_reconstructor
 from pipeline.shadow import seeds
 from pipeline.statistics import h1_from_correlation
 from stages import stage_named
@@ -126,25 +127,25 @@ def run(name: str, experiment, limit: float) -> list[tuple]:
     inputs = dict(plan.read_inputs(stage_named("reconstructor")))
     statistics = plan.finished(stage_named("weight_stats"))
     shadow, data, settings = experiment.shadow_models, experiment.data, experiment.reconstructor
-    mode, root = experiment.modes[0], experiment.paths.data_root
+    mode, root = modes(experiment)[0], experiment.paths.data_root
     groups_of = partial(candidate_groups, class_size=shadow.class_size, mode=mode, task=experiment.task.kind)
     watched = inputs["shadow_models"].read(seeds.WATCHED)
     reader = reader_of(experiment, mode, inputs | {"weight_stats": statistics}, watched, device)
     victims = victims_of(data, root, watched, groups_of, reader, device)
     correlation = torch.as_tensor(statistics.read("all")["correlation"]).double()
     null = h1_from_correlation(correlation, len(victims), torch.Generator().manual_seed(0))
-    images = target_images(images_of(experiment, seeds.learnt_from(experiment)), data.image_size)
+    images = target_images(images_of(experiment, lessons.first_seed(experiment)), data.image_size)
     shape = (reader.width, data.channels, data.image_size, settings.width, reader.classes)
     network = decoders.build(settings.network, *shape)
     decoders.initialise(network, torch.Generator().manual_seed(0))
     spent, columns, models = 0.0, WEIGHTS, settings.batch_size
-    if experiment.inverts_heads:
+    if inverts_heads(experiment):
         columns, models = HEADS, settings.batch_size // watched["labels"].shape[1]
         record = inputs["head_inversion"].attributes("inversion")
         spent = float(record["wall_seconds"]) * int(record["threads"])
     source = training_source(experiment, inputs, watched["labels"][0], ("order",), device, columns=columns)
     batches = ShadowBatches(source, models, ("batches",), device).from_step
-    if experiment.inverts_heads:
+    if inverts_heads(experiment):
         examples = feature_examples(batches, reader.inversion)
     else:
         examples = weight_examples(batches, reader.standardise, groups_of, reader.classes, models, ("class",))
@@ -152,16 +153,7 @@ def run(name: str, experiment, limit: float) -> list[tuple]:
     if name == "published":
         plainly(PlainReconstructor(*shape), network, examples, images, experiment, watch, limit)
         return watch.rows
-    train_reconstructor(
-        network,
-        examples,
-        images,
-        settings,
-        perceptual=None,
-        validate=watch.score,
-        checkpoint=Checkpoint(Path("/nonexistent"), "", period=float("inf")),
-        progress=lambda done, total, text: None,
-    )
+    train_reconstructor(Lesson(network, examples, images, settings, watch.score))
     return watch.rows
 
 

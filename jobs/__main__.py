@@ -19,14 +19,16 @@ from rich.console import Console
 from jobs import queue
 from jobs.catalogue import experiment_lines
 from jobs.cluster import Cluster, load_cluster
-from jobs.compare import comparison, write_comparison
+from jobs.compare import summaries, write_comparison
 from jobs.display import Display
 from jobs.failures import read_failure
 from jobs.importing import import_shard
+from jobs.prune import unneeded
 from jobs.run import Executor, carry_through, check, unfinished
 from jobs.scan import StageState, scan
-from jobs.status import in_queue, inversions_table, kkt_table, logged, next_step, rates_table, status_table
+from jobs.status import in_queue, logged, next_step, status_table
 from jobs.submission import Chain
+from jobs.tables import fitted
 from jobs.verify import verify as verify_files
 from pipeline.config import load, load_all
 from pipeline.errors import Failure, UserError
@@ -67,7 +69,9 @@ def run_options(command):
         device_option,
         set_option,
         click.option(
-            "--only", metavar="STAGE", help="Make this stage alone, such as roc; the stages that it reads must be done."
+            "--only",
+            metavar="STAGE",
+            help="Make this stage alone, such as shadow_models; those that it reads must be done.",
         ),
         click.option(
             "--scheduler",
@@ -96,7 +100,7 @@ def run_options(command):
     "Make what is missing of an experiment.",
     ABOUT_CONFIG,
     "What is finished is kept and never made twice, so run may be killed and typed again at any time. For example:",
-    "\b\npython -m jobs run demo\npython -m jobs run demo --only roc --executor inline\n"
+    "\b\npython -m jobs run demo\npython -m jobs run demo --only shadow_models --executor inline\n"
     "python -m jobs run mnist_n10 --executor slurm --cluster default",
 )
 @run_options
@@ -146,6 +150,21 @@ subcommand("The same as run.", ABOUT_CONFIG, name="resume")(run_options(run.call
 @subcommand("Show the experiments in config_data/.", "Each may be given as CONFIG to the other commands.", name="list")
 def list_experiments() -> None:
     for line in experiment_lines(console.width if console.is_terminal else None):
+        click.echo(line)
+
+
+@subcommand(
+    "Show the keys of an experiment, all or those that start with KEY.",
+    "For example: python -m jobs keys shadow_models.training",
+)
+@click.argument("key", required=False)
+def keys(key: str | None) -> None:
+    from jobs.keys import keys_page, keys_under
+
+    lines = keys_under(key) if key else keys_page().splitlines()
+    if not lines:
+        raise UserError(f"keys {key}: there is no such key; `python -m jobs keys` shows all")
+    for line in lines:
         click.echo(line)
 
 
@@ -285,8 +304,8 @@ def cancel(config: str, overrides: tuple[str, ...]) -> None:
 
 
 @subcommand(
-    "Read every finished file, and set aside what is not as it was written.",
-    "The next run makes again what was set aside.",
+    "Find damaged files, and set them aside.",
+    "Every finished file is read whole and held against its checksum. The next run makes again what was set aside.",
     ABOUT_CONFIG,
 )
 @config_argument
@@ -308,6 +327,27 @@ def verify(config: str, overrides: tuple[str, ...]) -> None:
     if damaged:
         arguments = plans[0].experiment.arguments
         raise Failure(f"{damaged} damaged files were set aside; `python -m jobs run {arguments}` makes them again")
+
+
+@subcommand(
+    "Remove files that no command will read again.",
+    "These are shards and checkpoints of other settings, and what was set aside as damaged. Backbones and features "
+    "stay: other experiments may read them.",
+    ABOUT_CONFIG,
+)
+@config_argument
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@set_option
+def prune(config: str, dry_run: bool, overrides: tuple[str, ...]) -> None:
+    plans = plans_of(config, [one for one in overrides if not one.startswith("point=")])
+    with held(plans) if not dry_run else contextlib.nullcontext():
+        found = unneeded(plans)
+        for one in found:
+            console.print(f"{one.path}: {one.why} ({one.size / 1e6:.1f} MB)", soft_wrap=True)
+            if not dry_run:
+                one.path.unlink()
+    total = f"{len(found)} files, {sum(one.size for one in found) / 1e6:.1f} MB"
+    console.print(f"{total} {'would be' if dry_run else 'were'} removed" if found else "nothing to remove")
 
 
 @subcommand(
@@ -374,24 +414,16 @@ def report(config: str, overrides: tuple[str, ...]) -> None:
 
         with held(todo):
             carry_all_through(list(todo), "report", InlineExecutor(), "auto")
-    tell_results(plans)
+    for _, _, table in summaries(plans):
+        console.print(fitted(table, console.width))
     for plan in plans:
         console.print(next_step(plan, scan(plan)), soft_wrap=True)
-
-
-def tell_results(plans: Sequence[Plan]) -> None:
-    if reconstructions := [plan for plan in plans if plan.experiment.reconstructor]:
-        console.print(rates_table(reconstructions))
-    if inversions := [plan for plan in plans if plan.experiment.gradient_inversion]:
-        console.print(inversions_table(inversions))
-    if attacks := [plan for plan in plans if plan.experiment.kkt and plan.experiment.kkt.attack]:
-        console.print(kkt_table(attacks))
 
 
 @subcommand(
     "Take published files (.npy, .pth) as a shard.",
     "The experiment goes on from them as if it had made them. For example:",
-    "\b\npython -m jobs import mine reconstructor/conditional net.pth\n"
+    "\b\npython -m jobs import mine shadow_models/train-00000 weights.npy\n"
     "python -m jobs import mine weight_stats mean=m.npy deviation=s.npy",
     ABOUT_CONFIG,
     ABOUT_STAGE,
@@ -425,13 +457,14 @@ def import_files(config: str, target: str, files: tuple[str, ...], replace: bool
 @set_option
 def compare(configs: tuple[str, ...], along: str | None, overrides: tuple[str, ...]) -> None:
     plans = [plan for config in configs for plan in plans_of(config, overrides)]
-    tell_results(plans)
-    reconstructions = [plan for plan in plans if plan.experiment.reconstructor]
-    if along and not reconstructions:
-        raise UserError(f"--along {along}: none of these experiments has a reconstructor, whose rates make the curve")
-    if len(reconstructions) > 1 or along:
-        for line in write_comparison(reconstructions, comparison(reconstructions), along):
-            console.print(line, soft_wrap=True)
+    found = summaries(plans)
+    if along and not any(attack.curves for attack, _, _ in found):
+        raise UserError(f"--along {along}: none of these experiments makes an attack whose rates are drawn as a curve")
+    for attack, made, table in found:
+        console.print(fitted(table, console.width))
+        if len(made) > 1 or along:
+            for line in write_comparison(attack, made, table, along):
+                console.print(line, soft_wrap=True)
 
 
 def main() -> None:

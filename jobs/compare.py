@@ -1,15 +1,16 @@
-"""Finished experiments side by side, and the curve of their rates along the one key in which they differ."""
+"""Finished experiments side by side, attack by attack, and curves along the one key in which they differ."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline import located
+from pipeline.attack import Attack
+from pipeline.attacks import ATTACKS
 from pipeline.config import Experiment
 from pipeline.errors import UserError
 from pipeline.files import atomic_write
-from pipeline.store import read_attributes, standing
-from stages import stage_named
+from pipeline.shadow.spent import epsilon
 from stages.plan import Plan
 
 if TYPE_CHECKING:
@@ -18,67 +19,12 @@ if TYPE_CHECKING:
 NOT_COMPARED = {"name", "source", "overrides", "point", "paths", "resources"}
 NOISE = ("shadow_models.training.private.noise_multiplier", "shadow_models.training.private.target_epsilon")
 EPSILON = "ε"
-FPR = 0.01
 
 
-def comparison(plans: Sequence[Plan]) -> "Table":
-    """One row per experiment and mode: what was trained, at what cost in privacy, and the pooled rates with intervals.
-
-    Raises Failure where an experiment is not finished.
-    """
-    from pipeline.report.reconstructor import quoted
-    from pipeline.report.table import Table
-
-    rows, wanted = [], ()
-    for plan in plans:
-        experiment, shards = plan.experiment, plan.finished(stage_named("roc"))
-        scores = plan.finished(stage_named("min_mse"))
-        training = experiment.shadow_models.training
-        for mode in shards.names:
-            said, roc, record = shards.attributes(mode), shards.read(mode), scores.attributes(mode)
-            null = str(said["null"])
-            pooled = {
-                name.removeprefix(f"{null}/"): array for name, array in roc.items() if name.startswith(f"{null}/")
-            }
-            if rows and tuple(roc["false_positive_rates"]) != wanted:
-                raise UserError(
-                    "compare: the experiments have other evaluation.false_positive_rates; give all the same"
-                )
-            wanted = tuple(roc["false_positive_rates"])
-            auc, at, hits, false_hits = quoted(pooled, 0, roc["false_positive_rates"])
-            unseen = record.get("accuracy_unseen")
-            rows.append(
-                [
-                    experiment.title,
-                    mode,
-                    experiment.shadow_models.class_size,
-                    training.epochs or training.private.steps,
-                    training.init_std if training.initial == "normal" else training.initial,
-                    epsilon(plan),
-                    "–" if unseen is None else f"{float(unseen):.4f}",
-                    auc,
-                    *at,
-                    hits,
-                    false_hits,
-                ]
-            )
-    facts = ["class size", "epochs or steps", "init std", EPSILON, "victim accuracy"]
-    targets = [f"TPR at FPR {100 * rate:g} %" for rate in wanted]
-    return Table(
-        ["experiment", "mode", *facts, "AUC", *targets, "TPR at threshold", "FPR at threshold"], rows, "comparison"
-    )
-
-
-def epsilon(plan: Plan) -> float:
-    """What the victims' training spent, as their shard says: infinite without noise, NaN where there is no shard."""
-    if not plan.experiment.shadow_models.training.private:
-        return math.inf
-    stage = stage_named("shadow_models")
-    victims = next(shard for shard in stage.shards(plan.experiment) if shard.startswith("test"))
-    path = plan.path(stage, victims)
-    if standing(path, plan.fingerprints(stage)[victims]).state != "done":
-        return math.nan
-    return round(float(read_attributes(path)["epsilon"]), 3)
+def summaries(plans: Sequence[Plan]) -> "list[tuple[Attack, list[Plan], Table]]":
+    """Every attack that some of the experiments make, with those, side by side; raises Failure where one lacks."""
+    by_attack = [(attack, [plan for plan in plans if attack.is_made(plan.experiment)]) for attack in ATTACKS]
+    return [(attack, made, attack.summarise(made)) for attack, made in by_attack if made]
 
 
 def differences(experiments: Sequence[Experiment]) -> dict[str, list[Any]]:
@@ -101,20 +47,26 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def write_comparison(plans: Sequence[Plan], table: "Table", along: str | None) -> list[str]:
-    """CSV and Markdown of the table, and the curve where one key varies; returns what to say of it."""
+def write_comparison(attack: Attack, plans: Sequence[Plan], table: "Table", along: str | None) -> list[str]:
+    """CSV and Markdown of the table, and the curves where one key varies; returns what to say of it."""
     experiments = [plan.experiment for plan in plans]
     names = sorted({experiment.name for experiment in experiments})
     directory = located(experiments[0].paths.runs) / "comparisons" / "-".join(names)[:100]
-    files = {"comparison.csv": table.csv(), "comparison.md": table.markdown()}
-    drawn, said = curve(plans, table, along)
-    for name, content in (files | drawn).items():
+    files = {f"{table.file}.csv": table.csv(), f"{table.file}.md": table.markdown()}
+    lines = []
+    if attack.curves:
+        drawn, line = curves(plans, table, attack.curves, along)
+        files |= drawn
+        lines.append(line)
+    for name, content in files.items():
         atomic_write(directory / name, content)
-    return [said, f"written to {directory}: {', '.join(files | drawn)}"]
+    return [*lines, f"written to {directory}: {', '.join(files)}"]
 
 
-def curve(plans: Sequence[Plan], table: "Table", along: str | None) -> tuple[dict[str, bytes], str]:
-    """Files (name → content) of the rates along the key that varies, or none; and a word on which, or why not."""
+def curves(
+    plans: Sequence[Plan], table: "Table", columns: Sequence[str], along: str | None
+) -> tuple[dict[str, bytes], str]:
+    """Files (name → content) of `columns` along the key that varies, or none; and a line on which, or why not."""
     varying = differences([plan.experiment for plan in plans])
     if along and along not in varying:
         raise UserError(
@@ -140,12 +92,11 @@ def curve(plans: Sequence[Plan], table: "Table", along: str | None) -> tuple[dic
         plan.experiment.title: value for plan, value, usable in zip(plans, values, numeric, strict=True) if usable
     }
     files = {}
-    shown = ["AUC", f"TPR at FPR {100 * FPR:g} %", "TPR at threshold"]
     for mode in dict.fromkeys(row[1] for row in table.rows):
         rows = sorted(
             (row for row in table.rows if row[1] == mode and row[0] in value_of), key=lambda row: value_of[row[0]]
         )
-        series = {name: [row[table.columns.index(name)] for row in rows] for name in shown if name in table.columns}
+        series = {name: [row[table.columns.index(name)] for row in rows] for name in columns if name in table.columns}
         drawing = figures.curve([value_of[row[0]] for row in rows], series, key, f"rates, {mode}")
         files |= {f"curve_{mode}.png": style.png(drawing), f"curve_{mode}.pdf": style.pdf(drawing)}
     return files, f"curve along {key}: {', '.join(files)}"

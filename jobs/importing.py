@@ -11,8 +11,7 @@ from pipeline.store import software, standing, write_shard
 from stages import stage_named
 from stages.plan import Plan, stage_known
 
-IMPORTABLE = ("shadow_models", "weight_stats", "reconstructor", "min_mse", "kkt_attack")
-OPTIONAL = ("correlation", "multipliers")
+OPTIONAL = ("labels", "correlation", "multipliers")
 """Files that their stage can do without."""
 
 
@@ -20,11 +19,12 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
     """Write the shard `target` (STAGE or STAGE/SHARD) of files (FILE or NAME=FILE); returns where it lies."""
     name, _, shard = target.partition("/")
     stage_known(name, f"import {target}")
-    if name not in IMPORTABLE:
-        raise UserError(f"import {target}: what can be imported are shards of {', '.join(IMPORTABLE)}")
     from pipeline import published
     from pipeline.weight_files import read
 
+    readers = published.readers()
+    if name not in readers:
+        raise UserError(f"import {target}: what can be imported are shards of {', '.join(readers)}")
     stage = stage_named(name)
     shards = stage.shards(plan.experiment)
     if not shard and len(shards) == 1:
@@ -32,14 +32,16 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
     if shard not in shards:
         shown = ", ".join(shards[:3]) + (f", … {shards[-1]}" if len(shards) > 3 else "")
         raise UserError(f"import {target}: name one shard, {name}/SHARD; this experiment has {shown or 'none'}")
-    make, names = published.READERS[name]
-    paths = _named(files, names)
+    if name == "shadow_models":
+        _refuse_other_features(plan, shard)
+    reader = readers[name]
+    paths = _named(files, reader.names)
     if standing(plan.path(stage, shard), plan.fingerprints(stage)[shard]).state == "done" and not replace:
         raise UserError(
             f"import {target}: {plan.path(stage, shard)} is done already; --replace takes these files for it"
         )
     content = published.digest_of_all(paths)
-    result = make(plan.experiment, shard, {name: read(file) for name, file in paths.items()})
+    result = reader.make(plan.experiment, shard, {name: read(file) for name, file in paths.items()})
     origin = {
         "stage": name,
         "shard": shard,
@@ -54,6 +56,18 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
     path, expected = plan.import_path(stage, shard), plan.imported_fingerprint(stage, shard, content)
     write_shard(path, result, expected, {**origin, **software()}, imported=content)
     return path
+
+
+def _refuse_other_features(plan: Plan, shard: str) -> None:
+    """Victims of another backbone than that of all else would be attacked in vain, and nobody would know."""
+    from pipeline.evaluation.victims import OTHER_FEATURES
+    from pipeline.shadow import seeds
+
+    experiment, stage = plan.experiment, stage_named("deep_features")
+    theirs = experiment.backbone.weights or "reconstructor" in experiment.imported
+    lacking = [features for features in stage.shards(experiment) if not plan.imported(stage, features)]
+    if shard in seeds.scored(experiment) and lacking and not theirs:
+        raise UserError(f"import shadow_models/{shard}: {OTHER_FEATURES.format(features=lacking[0])}")
 
 
 def _named(files: Sequence[str], names: Sequence[str]) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""How an experiment stands, as a table and a word on what to type next; how experiments compare."""
+"""How an experiment stands, as a table and a word on what to type next."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from rich.table import Table
 
 from jobs import queue
-from jobs.compare import comparison
 from jobs.failures import FailureRecord, failure_file, gate_failure_file, read_record
 from jobs.scan import StageState
 from jobs.submission import file_of, latest_chain, read_submission
 from pipeline.config import Experiment
-from stages import stage_named
 from stages.plan import Plan
 
 SHOWN_STATES = ("done", "missing", "stale", "damaged")
@@ -121,43 +119,3 @@ def logged(experiment: Experiment, stage: str, shard: str | None) -> list[str]:
     texts = (file.read_text(errors="replace") for file in files if file.is_file())
     lines = sorted((line for text in texts for line in text.splitlines() if line), key=lambda line: line[:19])
     return [line for line in lines if shard is None or f"  {shard}  " in line]
-
-
-def rates_table(plans: Sequence[Plan]) -> Table:
-    """The rates of finished experiments side by side, pooled over classes; raises Failure where one is not finished."""
-    told = comparison(plans)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    at = [place for place, column in enumerate(told.columns) if column.startswith("TPR at FPR")]
-    apart = [place for place in range(len(told.columns)) if place not in at]
-    shown = [*apart[:-2], *at[:1], *apart[-2:]]
-    for place in shown:
-        table.add_column("TPR at FPR …" if place in at else told.columns[place])
-    for row in told.rows:
-        targets = "\n".join(f"{told.columns[place].removeprefix('TPR at FPR '):>6}: {row[place]}" for place in at)
-        table.add_row(*(targets if place in at else str(row[place]) for place in shown))
-    return table
-
-
-def inversions_table(plans: Sequence[Plan]) -> Table:
-    """What attacks on gradients recovered, of finished experiments side by side."""
-    from pipeline.report.gradient_inversion import COLUMNS, outcomes, summary_row
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("experiment", *COLUMNS):
-        table.add_column(column)
-    for plan in plans:
-        shards = plan.finished(stage_named("gradient_inversion"))
-        for attack, outcome in outcomes(shards, plan.experiment.gradient_inversion.attacks).items():
-            table.add_row(plan.experiment.title, *map(str, summary_row(attack, *outcome)))
-    return table
-
-
-def kkt_table(plans: Sequence[Plan]) -> Table:
-    """What attacks on trained weights recovered, of finished experiments, a sentence for each."""
-    from pipeline.report.kkt.findings import answer, findings
-
-    table = Table("experiment", "KKT reconstruction", box=None, pad_edge=False, header_style="bold")
-    for plan in plans:
-        shards = {name: plan.finished(stage_named(name)) for name in ("kkt_victim", "kkt_analysis")}
-        table.add_row(plan.experiment.title, answer(findings(shards)))
-    return table

@@ -15,18 +15,15 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from pipeline import as_typed, located
+from pipeline.attacks import ATTACKS, settings_fields
 from pipeline.data.settings import DataSet, Task
 from pipeline.errors import UserError
 from pipeline.evaluation.settings import Evaluation
-from pipeline.gradient_inversion.settings import GradientInversion
-from pipeline.head_inversion.settings import HeadInversion
-from pipeline.kkt.settings import Kkt
 from pipeline.layers import Layer, find, grid_points, layers_of, merge, override_layer
 from pipeline.networks.settings import Backbone, Pretrain
-from pipeline.reconstruction.settings import Reconstructor
 from pipeline.settings import Settings, Strings
 from pipeline.shadow.settings import ShadowModels
 
@@ -38,10 +35,12 @@ SHOWN_CHARACTERS = 200
 class Paths(Settings):
     """Where things lie; results never depend on it. `data`: none = the folder that RECON_DATA names, else data/."""
 
-    runs: str = "runs"
-    features: str = "deep_features_data"
-    models: str = "models_pretrained"
-    data: str | None = None
+    runs: str = Field(default="runs", description="results: runs/EXPERIMENT/STAGE/SHARD.h5")
+    features: str = Field(default="deep_features_data", description="features of images, shared by all experiments")
+    models: str = Field(default="models_pretrained", description="pre-trained backbones, shared by all experiments")
+    data: str | None = Field(
+        default=None, description="the data sets; none = the folder that RECON_DATA names, else data/"
+    )
 
     @property
     def data_root(self) -> Path:
@@ -51,13 +50,17 @@ class Paths(Settings):
 class ResourceChanges(Settings):
     """What an experiment says differently from a stage's own defaults."""
 
-    device: Literal["cpu", "gpu"] | None = None
-    memory_gb: Annotated[float, Field(gt=0, le=MAX_MEMORY_GB)] | None = None
-    seconds_per_shard: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = None
+    device: Literal["cpu", "gpu"] | None = Field(default=None, description="what the stage wants")
+    memory_gb: Annotated[float, Field(gt=0, le=MAX_MEMORY_GB)] | None = Field(
+        default=None, description="main memory of a shard"
+    )
+    seconds_per_shard: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = Field(
+        default=None, description="time of a shard, by which SLURM tasks are packed and `--dry-run` estimates"
+    )
 
 
-class Experiment(Settings):
-    """One experiment. A part that is absent means that the stages which need it have nothing to do."""
+class CommonParts(Settings):
+    """What any experiment may say, whichever attack it makes."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     source: str = Field(description="the file it was read from")
@@ -65,7 +68,7 @@ class Experiment(Settings):
     point: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9_=,-][A-Za-z0-9._=,-]*$", description="the point of a grid that this is"
     )
-    seed: int = 0
+    seed: int = Field(default=0, description="every random draw of the experiment comes from it")
     paths: Paths = Paths()
     resources: dict[str, ResourceChanges] = Field(default_factory=dict)
     imported: Strings = Field(default=(), description="stages whose shards come from `jobs import`, not from work here")
@@ -75,18 +78,18 @@ class Experiment(Settings):
     backbone: Backbone | None = None
     pretrain: Pretrain | None = None
     shadow_models: ShadowModels | None = None
-    head_inversion: HeadInversion = HeadInversion()
-    reconstructor: Reconstructor | None = None
     evaluation: Evaluation = Evaluation()
-    gradient_inversion: GradientInversion | None = None
-    kkt: Kkt | None = None
+
+
+class Experiment(create_model("PartsOfAttacks", __base__=CommonParts, **settings_fields())):
+    """One experiment. A part that is absent means that the stages which need it have nothing to do."""
 
     @model_validator(mode="after")
     def _parts_fit(self):
-        if not (self.data or self.backbone or self.pretrain or self.shadow_models or self.kkt):
-            raise ValueError(
-                "asks for nothing: it has none of the parts data, backbone, pretrain, shadow_models and kkt"
-            )
+        parts = ["data", "backbone", "pretrain", "shadow_models"]
+        parts += [key for attack in ATTACKS for key, part in attack.parts.items() if part.default is None]
+        if all(getattr(self, part) is None for part in parts):
+            raise ValueError(f"asks for nothing: it has none of the parts {', '.join(parts[:-1])} and {parts[-1]}")
         if self.shadow_models:
             if not (self.data and self.backbone):
                 raise ValueError("shadow_models needs the parts data and backbone")
@@ -96,31 +99,11 @@ class Experiment(Settings):
                     f"task.kind is {self.task.kind} but shadow_models.training.classes is {logits}; "
                     "binary and identity tasks have 1 logit, multiclass has one per class"
                 )
-        if self.backbone and not self.backbone.weights and not self.pretrain:
+        if self.backbone and not (self.backbone.weights or self.pretrain or "deep_features" in self.imported):
             raise ValueError("backbone.weights names no file and there is no pretrain part to make one")
-        if self.gradient_inversion and not self.data:
-            raise ValueError("gradient_inversion needs the part data")
-        if self.kkt and self.kkt.problem.is_toy == (self.data is not None):
-            need = "draws its own images; leave out the part data" if self.data else "needs the part data"
-            raise ValueError(f"kkt.problem.labels: {self.kkt.problem.labels} {need}")
-        if self.reconstructor and not self.shadow_models:
-            raise ValueError("reconstructor needs the part shadow_models")
-        if self.inverts_heads and not self.shadow_models.training.in_sample_space:
-            raise ValueError(
-                "reconstructor.reads: features needs heads trained by gradient descent (shadow_models.training "
-                "optimizer: sgd, engine: auto): others leave the span of their training images; use reads: weights"
-            )
+        for attack in ATTACKS:
+            attack.refuse(self)
         return self
-
-    @property
-    def modes(self) -> list[str]:
-        """What is reconstructed: a shard of every stage from the reconstructor to its rates."""
-        return list(self.reconstructor.modes) if self.reconstructor else []
-
-    @property
-    def inverts_heads(self) -> bool:
-        """Whether the reconstructor reads features recovered by head inversion."""
-        return self.reconstructor is not None and self.reconstructor.reads == "features"
 
     @property
     def shard_directory(self) -> Path:
@@ -236,12 +219,12 @@ def _has(layer: Any, place: Sequence[str | int]) -> bool:
 def _fields_at(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
     for part in place:
         if isinstance(part, str) and part in model.model_fields:
-            model = _model_in(model.model_fields[part].annotation) or model
+            model = model_in(model.model_fields[part].annotation) or model
     return [name for name in model.model_fields if name not in ("source", "overrides")]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     """The settings class inside an annotation such as `tuple[Phase, ...] | None`."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation if issubclass(annotation, BaseModel) else None
-    return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)
+    return next((found for part in typing.get_args(annotation) if (found := model_in(part))), None)

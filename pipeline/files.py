@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from pipeline.errors import Damaged, Failure
 
-ABSENT = (errno.ENOENT, errno.ENAMETOOLONG)
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 NO_FILES = (errno.ELOOP, errno.ENXIO)
 """What opening a circle of links, or a socket, is refused with."""
 

@@ -9,23 +9,27 @@ with UserError.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from pipeline.config import Experiment
+from pipeline.attack import Contents, Reader
+from pipeline.attacks import ATTACKS
 from pipeline.data.sources import load
 from pipeline.errors import UserError
-from pipeline.evaluation.curves import LARGEST_MSE
 from pipeline.fingerprint import digest_of, fingerprint
-from pipeline.kkt.published import reconstructions
-from pipeline.networks.reconstructor import Reconstructor, from_published, is_of_earlier_layout
-from pipeline.networks.state import PREFIX, state_arrays
+from pipeline.head_inversion import lessons
+from pipeline.head_inversion.settings import inverts_heads
+from pipeline.networks.settings import FEATURES
 from pipeline.shadow import seeds
 from pipeline.shadow.recipe import head_of
 from pipeline.store import Result
 
-Contents = Mapping[str, np.ndarray | Mapping[str, torch.Tensor]]
+if TYPE_CHECKING:
+    from pipeline.config import Experiment
+
+ROUNDING = 0.02
+"""Published correlations are of samples, standardised by deviations that were rounded."""
 
 
 def described(paths: Mapping[str, Path]) -> str:
@@ -38,7 +42,7 @@ def digest_of_all(paths: Mapping[str, Path]) -> str:
     return fingerprint({name: digest_of(path) for name, path in paths.items()})
 
 
-def _shaped(name: str, array: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:
+def shaped(name: str, array: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:
     fits = isinstance(array, np.ndarray) and array.ndim == len(shape)
     if not fits or any(want not in (None, have) for want, have in zip(shape, array.shape, strict=True)):
         found = f"the shape {array.shape}" if isinstance(array, np.ndarray) else "no array in it"
@@ -52,107 +56,95 @@ def _one_row(array: np.ndarray) -> np.ndarray:
     return array[0] if isinstance(array, np.ndarray) and array.ndim == 2 and len(array) == 1 else array
 
 
-def deal(experiment: Experiment, shard: str) -> tuple[np.ndarray, np.ndarray]:
+def deal(experiment: "Experiment", shard: str) -> tuple[np.ndarray, np.ndarray]:
     """Indices and labels (M, N) of a shard's training sets: the published deal, which its permutation seed fixes."""
     source = load(seeds.data_of(experiment, shard), seeds.split_of(shard), experiment.paths.data_root)
     return seeds.deal(experiment, shard, source.labels)
 
 
-def shadow_models(experiment: Experiment, shard: str, given: Contents) -> Result:
+def deep_features(experiment: "Experiment", shard: str, given: Contents) -> Result:
+    """features (n, D) of a split's images, in its order; labels (n,), if given, must be those of the images here."""
+    seed = lessons.seeds_by_features(experiment)[shard]
+    if seed.startswith("augmented"):
+        raise UserError(
+            f"{shard}: augmented copies are drawn here and have no features elsewhere; set "
+            "head_inversion.augmentation: null, or name the backbone's file in backbone.weights"
+        )
+    source = load(seeds.data_of(experiment, seed), seeds.split_of(seed), experiment.paths.data_root)
+    shape = len(source), FEATURES[experiment.backbone.name]
+    features = shaped("features", given["features"], shape, f"images and features of {experiment.backbone.name}")
+    if "labels" in given:
+        labels = shaped("labels", _flat(given["labels"]), (len(source),), "one for each image")
+        if wrong := int((labels != source.labels).sum()):
+            raise UserError(f"labels: {wrong} of {len(labels)} are not those of {shard}; are the images in its order?")
+    facts = {"data": seeds.data_of(experiment, seed).name, "split": seeds.split_of(seed), "images": len(source)}
+    return Result({"features": features.astype(np.float32), "labels": source.labels}, facts)
+
+
+def _flat(labels: np.ndarray) -> np.ndarray:
+    """(n, 1) as (n,)."""
+    return labels[:, 0] if isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.shape[1] == 1 else labels
+
+
+def shadow_models(experiment: "Experiment", shard: str, given: Contents) -> Result:
     """weights: those of one permutation seed, in the order of its deal."""
+    if (
+        seeds.is_training(shard)
+        and inverts_heads(experiment)
+        and lessons.first_seed(experiment) == seeds.training_seed(0)
+    ):
+        raise UserError(
+            f"{shard}: teaches head inversion here, which also needs how each weight was made of features; set "
+            "reconstructor.reads=weights"
+        )
     indices, labels = deal(experiment, shard)
     shape = len(indices), head_of(experiment).size
-    weights = _shaped("weights", given["weights"], shape, f"models and weights of {shard}").astype(np.float32)
+    weights = shaped("weights", given["weights"], shape, f"models and weights of {shard}").astype(np.float32)
     return Result(
         {"weights": weights, "indices": indices, "labels": labels}, {"models": shape[0], "parameters": shape[1]}
     )
 
 
-def weight_stats(experiment: Experiment, shard: str, given: Contents) -> Result:
+def weight_stats(experiment: "Experiment", shard: str, given: Contents) -> Result:
     """mean, deviation and, where the experiment draws H1 from it, correlation. Weights that never vary are dropped."""
     size = head_of(experiment).size
     mean, deviation = (
-        _shaped(name, _one_row(given[name]), (size,), "one for each weight").astype(np.float64)
+        shaped(name, _one_row(given[name]), (size,), "one for each weight").astype(np.float64)
         for name in ("mean", "deviation")
     )
     if (deviation < 0).any():
         raise UserError(f"deviation: {int((deviation < 0).sum())} of {size} numbers are negative")
     kept = deviation > 0
+    if not kept.any():
+        raise UserError(f"deviation: all {size} numbers are 0; expected the deviations of weights that vary")
     arrays = {"kept": kept, "mean": mean[kept], "deviation": deviation[kept]}
     if experiment.evaluation.correlates:
         if "correlation" not in given:
             raise UserError("correlation: evaluation.nulls asks for it; give correlation=FILE, or leave that null out")
-        square = _shaped("correlation", given["correlation"], (None, None), "weights by weights")
+        square = shaped("correlation", given["correlation"], (None, None), "weights by weights")
         if square.shape[0] == size:
             square = square[np.ix_(kept, kept)]
-        arrays["correlation"] = _shaped("correlation", square, (int(kept.sum()),) * 2, "weights by weights").astype(
-            np.float32
-        )
+        arrays["correlation"] = _correlation(square, int(kept.sum()))
     return Result(arrays, {"dropped_weights": int((~kept).sum())})
 
 
-def reconstructor(experiment: Experiment, shard: str, given: Contents) -> Result:
-    """state: the network's; its width and the side of its images are the experiment's."""
-    state, chosen, data = given["state"], experiment.reconstructor, experiment.data
-    classes = deal(experiment, seeds.VICTIMS)[0].shape[1] // experiment.shadow_models.class_size
-    classes = classes if shard == "conditional" else 0
-    if not isinstance(state, Mapping) or "convT.weight" not in state:
-        raise UserError("state: holds no convT.weight; expected a .pth with the state dict of a reconstructor")
-    inputs, size = state["convT.weight"].shape[0] - classes, head_of(experiment).size
-    if not 0 < inputs <= size:
-        raise UserError(
-            f"state: takes {inputs + classes} numbers, but a {shard} reconstructor takes the {size} weights of a head "
-            f"(fewer where some never vary) and {classes} classes"
-        )
-    network = Reconstructor(inputs, data.channels, data.image_size, chosen.width, classes)
-    if is_of_earlier_layout(state):
-        raise UserError(
-            "state: is a reconstructor that this project trained before its by-passes were the published ones; train "
-            "it again"
-        )
-    try:
-        network.load_state_dict(state if "final.2.weight" in state else from_published(state))
-    except UserError as error:
-        raise UserError(f"state: {error}") from error
-    except RuntimeError as error:
-        why = " ".join(str(error).split()[6:])[:160]
-        raise UserError(f"state: is not that of a reconstructor of width {chosen.width}: {why}") from error
-    arrays = state_arrays(network)
-    best = {f"best/{name.removeprefix(PREFIX)}": array for name, array in arrays.items()}  # the one there is
-    return Result(arrays | best, {"classes": classes})
+def _correlation(given: np.ndarray, size: int) -> np.ndarray:
+    """The covariance of standardised weights: symmetric, with ones on its diagonal up to their rounding."""
+    square = shaped("correlation", given, (size, size), "weights by weights").astype(np.float32)
+    if (wrong := np.abs(square.diagonal() - 1).max()) > ROUNDING:
+        raise UserError(f"correlation: its diagonal is to be 1, and is off by up to {wrong:.2g}")
+    if (wrong := np.abs(square - square.T).max()) > ROUNDING:
+        raise UserError(f"correlation: is not symmetric, by up to {wrong:.2g}")
+    return square
 
 
-def _columns(array: np.ndarray) -> np.ndarray:
-    """Unconditional tables are published with one number a victim."""
-    return array[:, None] if isinstance(array, np.ndarray) and array.ndim == 1 else array
-
-
-def min_mse(experiment: Experiment, shard: str, given: Contents) -> Result:
-    """h0 and, for each of the experiment's nulls, h1/<null> (h1 alone is the first): min-MSE tables (V, G)."""
-    nulls = experiment.evaluation.nulls
-    tables = {f"h1/{nulls[0]}" if name == "h1" else name: _columns(array) for name, array in given.items()}
-    if lacking := [name for name in ("h0", *(f"h1/{null}" for null in nulls)) if name not in tables]:
-        raise UserError(f"{lacking[0]}: is missing; give {lacking[0]}=FILE, or set evaluation.nulls to what there is")
-    groups = tables["h0"].shape[1] if getattr(tables["h0"], "ndim", 0) == 2 else None
-    arrays, means = {}, {}
-    for name, table in tables.items():
-        table = _shaped(name, table, (None, groups), "victims by reconstructions").astype(np.float64)
-        if ((table < 0) | (table > LARGEST_MSE)).any():
-            raise UserError(
-                f"{name}: an MSE between images in [-1, 1] lies in 0 … 4; found {table.min():g} … {table.max():g}"
-            )
-        arrays[f"{name}/min_mse"] = table if name == "h0" else table[:, None]
-        means[f"mean_{name.replace('/', '_')}"] = float(table.mean())
-    return Result(
-        arrays, {**means, "lpips": "Only min-MSE tables were imported: there are no pictures and no other metrics"}
-    )
-
-
-READERS = {
-    "shadow_models": (shadow_models, ("weights",)),
-    "weight_stats": (weight_stats, ("mean", "deviation", "correlation")),
-    "reconstructor": (reconstructor, ("state",)),
-    "min_mse": (min_mse, ("h0", "h1")),
-    "kkt_attack": (reconstructions, ("candidates", "multipliers")),
-}
-"""Stage → how its shards are made of files, and the names of those."""
+def readers() -> dict[str, Reader]:
+    """Stage → how its shards are made of files: of the stages that attacks share, and of each attack's own."""
+    found = {
+        "deep_features": Reader(deep_features, ("features", "labels")),
+        "shadow_models": Reader(shadow_models, ("weights",)),
+        "weight_stats": Reader(weight_stats, ("mean", "deviation", "correlation")),
+    }
+    for attack in ATTACKS:
+        found |= attack.readers()
+    return found

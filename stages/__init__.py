@@ -6,24 +6,13 @@ wait for it.
 
 from importlib import import_module
 
+from pipeline.attacks import ATTACKS
 from stages.stage import Stage
 
-NAMES = (
-    "pretrain",
-    "deep_features",
-    "nearest_neighbour",
-    "shadow_models",
-    "weight_stats",
-    "head_inversion",
-    "reconstructor",
-    "min_mse",
-    "roc",
-    "gradient_inversion",
-    "kkt_victim",
-    "kkt_attack",
-    "kkt_analysis",
-    "report",
-)
+SHARED = ("pretrain", "deep_features", "nearest_neighbour", "shadow_models", "weight_stats")
+"""What several attacks may read."""
+
+NAMES = (*SHARED, *(stage for attack in ATTACKS for stage in attack.stages), "report")
 """In an order in which every stage stands after those it reads."""
 
 

@@ -4,23 +4,15 @@ from pathlib import Path
 
 from pipeline import located
 from pipeline.config import Experiment
+from pipeline.head_inversion import lessons
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
 from stages.stage import Resources, Stage, Work
 
 
-def seeds_by_shard(experiment: Experiment) -> dict[str, str]:
-    """Shard → the first permutation seed that deals its images: what shadow models train on, augmented copies of it
-    where head inversion learns from such, and the test split that victims come from."""
-    if not experiment.shadow_models:
-        return {}
-    named = (seeds.training_seed(0), seeds.learnt_from(experiment), seeds.VICTIMS)
-    return {seeds.features_of(experiment, seed): seed for seed in named}
-
-
 def settings(experiment: Experiment, shard: str) -> dict:
-    seed, backbone = seeds_by_shard(experiment)[shard], experiment.backbone
+    seed, backbone = lessons.seeds_by_features(experiment)[shard], experiment.backbone
     dataset, split = seeds.data_of(experiment, seed), seeds.split_of(seed)
     described = {"data": dataset.identity(experiment.paths.data_root), "split": split, "backbone": backbone.name}
     if seed.startswith("augmented"):
@@ -38,26 +30,32 @@ def location(experiment: Experiment, stage: str, shard: str, fingerprint: str) -
 
 def check(experiment: Experiment) -> None:
     from pipeline.data.sources import load
+    from pipeline.networks.backbones import Classifier, read_trained_weights
 
+    if experiment.backbone.weights:
+        read_trained_weights(Classifier(experiment.backbone.name, classes=1), experiment.backbone)
     for seed in (seeds.training_seed(0), seeds.VICTIMS):
         load(seeds.data_of(experiment, seed), seeds.split_of(seed), experiment.paths.data_root)
 
 
 def run(work: Work) -> Result:
     """features (n, D) float32, labels (n,) int64, in the data set's order."""
-    import torch
 
     from pipeline.head_inversion.build import images_of
-    from pipeline.networks.backbones import Classifier, extract_features, load_trained_weights
+    from pipeline.networks.backbones import (
+        Classifier,
+        extract_features,
+        load_trained_weights,
+        read_trained_weights,
+    )
     from pipeline.networks.state import state_dict
 
     experiment = work.experiment
-    seed = seeds_by_shard(experiment)[work.shard]
+    seed = lessons.seeds_by_features(experiment)[work.shard]
     source = images_of(experiment, seed)
     classifier = Classifier(experiment.backbone.name, classes=1)
     if experiment.backbone.weights:
-        path = experiment.backbone.weights_file()
-        load_trained_weights(classifier, torch.load(path, map_location="cpu", weights_only=True), str(path))
+        read_trained_weights(classifier, experiment.backbone)
     else:
         shard = work.inputs["pretrain"].names[0]
         load_trained_weights(classifier, state_dict(work.inputs["pretrain"].read(shard)), shard)
@@ -70,7 +68,7 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="deep_features",
-    shards=lambda experiment: list(seeds_by_shard(experiment)),
+    shards=lambda experiment: list(lessons.seeds_by_features(experiment)),
     inputs=lambda experiment: ["pretrain"],
     settings=settings,
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=4.0, seconds_per_shard=300.0),

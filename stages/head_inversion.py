@@ -1,6 +1,8 @@
 """Learn to invert a head: from its first layer's weights to the features of the images that trained it."""
 
 from pipeline.config import Experiment
+from pipeline.head_inversion import lessons
+from pipeline.head_inversion.settings import inverts_heads
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
@@ -11,17 +13,23 @@ def settings(experiment: Experiment, shard: str) -> dict:
     return {
         **experiment.head_inversion.model_dump(mode="json"),
         "seed": experiment.seed,
-        **seeds.lessons_identity(experiment),
+        **lessons.identity(experiment),
     }
 
 
 def inputs(experiment: Experiment) -> list[str]:
     features = {seeds.features_of(experiment, seed) for seed in (seeds.training_seed(0), seeds.WATCHED)}
     return [
-        *seeds.lessons(experiment),
+        *lessons.inputs(experiment),
         f"shadow_models/{seeds.WATCHED}",
         *(f"deep_features/{name}" for name in sorted(features)),
     ]
+
+
+def check(experiment: Experiment) -> None:
+    from pipeline.reconstruction.sources import check_batch_size
+
+    check_batch_size(experiment, "head_inversion.batch_size", experiment.head_inversion.batch_size)
 
 
 def run(work: Work) -> Result:
@@ -51,7 +59,7 @@ def run(work: Work) -> Result:
     features = work.inputs["deep_features"]
     own, learnt, theirs = (
         features.read(seeds.features_of(experiment, seed))
-        for seed in (seeds.training_seed(0), seeds.learnt_from(experiment), seeds.WATCHED)
+        for seed in (seeds.training_seed(0), lessons.first_seed(experiment), seeds.WATCHED)
     )
     watched = work.inputs["shadow_models"].read(seeds.WATCHED)
     labels = watched["labels"][0]
@@ -104,11 +112,12 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="head_inversion",
-    shards=lambda experiment: ["inversion"] if experiment.inverts_heads else [],
+    shards=lambda experiment: ["inversion"] if inverts_heads(experiment) else [],
     inputs=inputs,
     settings=settings,
     resources=lambda experiment: Resources("cpu", experiment.head_inversion.threads, 4.0, 120.0),
     run=run,
+    check=check,
     version=2,
 )
 

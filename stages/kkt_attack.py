@@ -92,7 +92,7 @@ def distance_to_training_images(experiment: Experiment, channels: int):
     """Of candidates (S, m, C, H, W), (S,): what kkt.attack.stop judges by."""
     from functools import partial
 
-    from pipeline.kkt.analysis.stopping import best_distances
+    from pipeline.kkt.analysis.neighbours import best_distances
     from pipeline.kkt.problems import load_problem
 
     problem = load_problem(experiment.kkt.problem, experiment.data, experiment.paths.data_root, experiment.seed)
@@ -147,7 +147,7 @@ def run(work: Work) -> Result:
     from pipeline.kkt.attack import first_stack, run_attack
     from pipeline.kkt.multipliers import candidate_labels
     from pipeline.kkt.objectives import naive_objective, stationarity_objective
-    from pipeline.kkt.precision import matmul_precision
+    from pipeline.precision import matmul_precision
 
     experiment, asked, attack = work.experiment, work.experiment.kkt, work.experiment.kkt.attack
     if asked.attack_loss == "separation":

@@ -2,6 +2,9 @@
 
 from pipeline import perceptual
 from pipeline.config import Experiment
+from pipeline.errors import UserError
+from pipeline.head_inversion.settings import inverts_heads
+from pipeline.reconstruction.settings import modes
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
@@ -20,9 +23,9 @@ def settings(experiment: Experiment, shard: str) -> dict:
 
 
 def inputs(experiment: Experiment) -> list[str]:
-    own = [f"deep_features/{seeds.features_of(experiment, seeds.VICTIMS)}", f"shadow_models/{seeds.VICTIMS}"]
+    own = [f"deep_features/{seeds.features_of(experiment, seeds.VICTIMS)}", "shadow_models/test"]
     null = seeds.inputs(experiment) if "shards" in experiment.evaluation.nulls else []
-    inversion = ["head_inversion"] if experiment.inverts_heads else []
+    inversion = ["head_inversion"] if inverts_heads(experiment) else []
     return [*own, *null, "weight_stats", *inversion, "reconstructor"]
 
 
@@ -41,28 +44,35 @@ def check(experiment: Experiment) -> None:
     from pipeline.reconstruction.candidates import candidate_groups
 
     lpips(experiment.evaluation, experiment.data.image_size, torch.device("cpu"))
+    if experiment.evaluation.reconstructor == "best" and experiment.shadow_models.test_seeds > 1:
+        raise UserError(
+            "evaluation.reconstructor: best is chosen by watched victims, whose images are scored too where "
+            "shadow_models.test_seeds deals them again: choose last, or one test seed"
+        )
     nulls = experiment.evaluation.nulls
     if "other_victims" in nulls or "minus_one" in nulls:
         source = load(experiment.data, "test", experiment.paths.data_root)
-        indices, _ = seeds.deal(experiment, seeds.VICTIMS, source.labels)
+        indices = seeds.deal_scored(experiment, source.labels)
     if "minus_one" in nulls:
         refuse_untrainable(experiment.shadow_models.training, indices.shape[1])
     if "other_victims" in nulls:
         class_size, task = experiment.shadow_models.class_size, experiment.task.kind
-        for mode in experiment.modes:
+        for mode in modes(experiment):
             groups = candidate_groups(torch.as_tensor(indices), class_size, mode, task)
             generator = numpy_generator(*purpose(experiment, mode, "other_victims"))
-            other_victims(groups.flatten(1).numpy(), indices, generator)
+            persons = source.labels[indices[:, 0]] if task == "identity" else None
+            other_victims(groups.flatten(1).numpy(), indices, generator, persons)
 
 
 def run(work: Work) -> Result:
     """h0/min_mse (V, G), MSE to the nearest image in [-1, 1]; h0/nearest, that image of the test split; h0/rebuilt
     (V, G, C, S, S); h0/psnr, h0/ssim and h0/lpips (where its weights are) against that image.
 
-    h0/person (V,), for identities: whom each victim is about.
+    h0/person (V,), for identities: whom each victim is about. h0/seed (V,): the test seed that dealt its images.
     h1/<null>/min_mse, …/psnr, …/ssim, …/lpips (V, draws, G): the same of weights that saw none of victim v's images.
     h0/minus_one (V, G): the distance to the record alone that the null minus_one takes out of each group.
-    victims/trained, victims/unseen (V,): accuracy of each on its own images, and on the others of the test split.
+    victims/… (V,): how often each is right on its own images, and on the others of the test split (victims.accuracy),
+    unless it was imported without its features.
     Where features are read: features/cosine, found, expected (V, N), see training.Measured; h0/slot (V, G) which of the
     N recovered images each reconstruction is made from; features/unlike (V,) heads that are unlike the shadow models.
     """
@@ -77,7 +87,14 @@ def run(work: Work) -> Result:
     from pipeline.evaluation.min_mse import min_mse
     from pipeline.evaluation.minus_one import minus_one_reading, removed_records
     from pipeline.evaluation.nulls import null_readings
-    from pipeline.evaluation.victims import accuracy, victims_of
+    from pipeline.evaluation.victims import (
+        NOT_THEIRS,
+        OTHER_FEATURES,
+        accuracy,
+        features_are_theirs,
+        scored_heads,
+        victims_of,
+    )
     from pipeline.networks import decoders
     from pipeline.networks.state import state_dict
     from pipeline.reconstruction.candidates import candidate_groups
@@ -87,8 +104,11 @@ def run(work: Work) -> Result:
 
     experiment, mode, inputs = work.experiment, work.shard, work.inputs
     judged, data, task = experiment.evaluation, experiment.data, experiment.task
+    theirs = features_are_theirs(experiment, inputs["shadow_models"], inputs["deep_features"])
+    if not theirs and ("imported" not in inputs["reconstructor"].attributes(mode) or "minus_one" in judged.nulls):
+        raise UserError(OTHER_FEATURES.format(features=seeds.features_of(experiment, seeds.VICTIMS)))
     statistics = inputs["weight_stats"].read("all")
-    shard = inputs["shadow_models"].read(seeds.VICTIMS)
+    shard = scored_heads(inputs["shadow_models"])
     reader = reader_of(experiment, mode, inputs, shard, work.device)
     standardise = Standardisation.from_arrays(statistics, work.device)
     groups_of = partial(candidate_groups, class_size=experiment.shadow_models.class_size, mode=mode, task=task.kind)
@@ -107,9 +127,11 @@ def run(work: Work) -> Result:
     h0 = min_mse(network, victims, metrics)
     arrays = {"h0/min_mse": h0.distances, "h0/nearest": h0.nearest, "h0/rebuilt": h0.rebuilt}
     arrays |= {f"h0/{name}": values for name, values in h0.likeness.items()}
+    arrays["h0/seed"] = shard["seed"]
+    persons = None
     if task.kind == "identity":  # the same persons come again: they are what is independent
         people = load(data, "test", experiment.paths.data_root).labels
-        arrays["h0/person"] = people[shard["indices"][:, 0]]
+        arrays["h0/person"] = persons = people[shard["indices"][:, 0]]
     means = {"mean_h0": float(h0.distances.mean())}
     records, places = removed_records(victims.groups)
     minus_one = replace(victims, groups=records)
@@ -134,6 +156,7 @@ def run(work: Work) -> Result:
                     judged.null_draws,
                     victims,
                     shard["indices"],
+                    persons,
                     reader=reader,
                     correlation=lambda: torch.as_tensor(statistics.pop("correlation")).to(work.device, torch.float64),
                     blocks=lambda: training_weights(
@@ -150,32 +173,27 @@ def run(work: Work) -> Result:
         means[f"mean_h1_{null}"] = float(arrays[f"h1/{null}/min_mse"].mean())
         work.progress(position + 1, len(judged.nulls), null)
     features = inputs["deep_features"].read(seeds.features_of(experiment, seeds.VICTIMS))
-    if experiment.inverts_heads:
+    if inverts_heads(experiment):
         weights = torch.as_tensor(shard["weights"]).to(work.device)
         arrays["features/unlike"] = reader.inversion.unlike(weights).cpu().numpy()
-    if experiment.inverts_heads and "coefficients" in shard:  # without them nothing says which image is which
+    if inverts_heads(experiment) and "coefficients" in shard:  # without them nothing says which image is which
         from pipeline.head_inversion.training import measure_shard
 
         measured = measure_shard(reader.inversion, shard, features["features"])
         arrays |= {f"features/{name}": table for name, table in measured.items()}
         arrays["h0/slot"] = victims.reading.slots.cpu().numpy()
-    told = accuracy(
-        torch.as_tensor(shard["weights"]).float(),
-        torch.as_tensor(features["features"]),
-        features["labels"],
-        shard["indices"],
-        task,
-        experiment.shadow_models.training,
-    )
-    if told:
-        arrays |= {"victims/trained": told.trained, "victims/unseen": told.unseen}
-        means |= {"accuracy_trained": float(told.trained.mean()), "accuracy_unseen": float(told.unseen.mean())}
-    return Result(arrays, {**means, "lpips": said_of_lpips})
+    if theirs:
+        heads = torch.as_tensor(shard["weights"]).float(), torch.as_tensor(features["features"])
+        training = experiment.shadow_models.training
+        told = accuracy(*heads, features["labels"], shard["indices"], task, training)
+        arrays |= {f"victims/{name}": shares for name, shares in told.items()}
+        means |= {f"accuracy_{name}": float(shares.mean()) for name, shares in told.items()}
+    return Result(arrays, {**means, "lpips": said_of_lpips, "said_of_accuracy": "" if theirs else NOT_THEIRS})
 
 
 STAGE = Stage(
     name="min_mse",
-    shards=lambda experiment: experiment.modes,
+    shards=modes,
     inputs=inputs,
     settings=settings,
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=4.0, seconds_per_shard=120.0),

@@ -139,6 +139,10 @@ class Plan:
             )
         return Shards({shard: self.path(stage, shard) for shard in found})
 
+    def shards_of(self, stage: str, wanted: list[str] | None = None) -> Shards:
+        """The finished shards of the stage of that name, for reading."""
+        return self.finished(stage_named(stage), wanted)
+
     def read_inputs(self, stage: Stage) -> Mapping[str, Shards]:
         return {other.name: self.finished(other, self._read_by(stage, other)) for other in self.inputs(stage)}
 

@@ -2,6 +2,9 @@
 
 from pipeline import perceptual
 from pipeline.config import Experiment
+from pipeline.head_inversion import lessons
+from pipeline.head_inversion.settings import inverts_heads
+from pipeline.reconstruction.settings import modes
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
@@ -16,13 +19,13 @@ def settings(experiment: Experiment, shard: str) -> dict:
         "seed": experiment.seed,
         "data": (experiment.shadow_models.data or experiment.data).identity(experiment.paths.data_root),
         "victims": experiment.data.identity(experiment.paths.data_root),
-        **(seeds.lessons_identity(experiment) if experiment.inverts_heads else {}),
+        **(lessons.identity(experiment) if inverts_heads(experiment) else {}),
     }
 
 
 def inputs(experiment: Experiment) -> list[str]:
-    read = "head_inversion" if experiment.inverts_heads else "weight_stats"
-    return [*seeds.lessons(experiment), f"shadow_models/{seeds.WATCHED}", read]
+    read = "head_inversion" if inverts_heads(experiment) else "weight_stats"
+    return [*lessons.inputs(experiment), f"shadow_models/{seeds.WATCHED}", read]
 
 
 def perceptual_loss(experiment: Experiment, device):
@@ -36,7 +39,10 @@ def check(experiment: Experiment) -> None:
     import torch
 
     from pipeline.reconstruction.board import check_tensorboard
+    from pipeline.reconstruction.sources import check_batch_size
 
+    if not inverts_heads(experiment):  # a step of features shows fewer models than one of the inversion's training
+        check_batch_size(experiment, "reconstructor.batch_size", experiment.reconstructor.batch_size)
     perceptual_loss(experiment, torch.device("cpu"))
     if experiment.reconstructor.tensorboard:
         check_tensorboard()
@@ -60,7 +66,7 @@ def run(work: Work) -> Result:
     from pipeline.reconstruction.examples import feature_examples, weight_examples
     from pipeline.reconstruction.reader import reader_of
     from pipeline.reconstruction.sources import HEADS, WEIGHTS, training_source
-    from pipeline.reconstruction.train import train_reconstructor
+    from pipeline.reconstruction.train import Lesson, train_reconstructor
 
     experiment, mode, device, processes = work.experiment, work.shard, work.device, work.processes
     chosen, shadow, data = experiment.reconstructor, experiment.shadow_models, experiment.data
@@ -74,7 +80,7 @@ def run(work: Work) -> Result:
         chosen.network, reader.width, data.channels, data.image_size, chosen.width, reader.classes
     ).to(device)
     decoders.initialise(network, torch_generator(*purpose, "initial"))
-    features = experiment.inverts_heads
+    features = inverts_heads(experiment)
     part = (processes.rank, processes.size)
     source = training_source(
         experiment, work.inputs, watched["labels"][0], (*purpose, "order"), device, part, HEADS if features else WEIGHTS
@@ -87,13 +93,16 @@ def run(work: Work) -> Result:
     else:
         classes = (*purpose, "class", processes.rank)
         examples = weight_examples(batches, reader.standardise, groups_of, reader.classes, models, classes)
+    images = target_images(images_of(experiment, lessons.first_seed(experiment)), data.image_size).to(device)
     state, compiled = train_reconstructor(
-        network,
-        examples,
-        target_images(images_of(experiment, seeds.learnt_from(experiment)), data.image_size).to(device),
-        chosen,
-        perceptual=perceptual_loss(experiment, device),
-        validate=lambda trained: min_mse(trained, victims),
+        Lesson(
+            network,
+            examples,
+            images,
+            chosen,
+            validate=lambda trained: min_mse(trained, victims),
+            perceptual=perceptual_loss(experiment, device),
+        ),
         checkpoint=work.checkpoint,
         progress=work.progress,
         processes=processes,
@@ -115,7 +124,7 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="reconstructor",
-    shards=lambda experiment: experiment.modes,
+    shards=modes,
     inputs=inputs,
     settings=settings,
     resources=lambda experiment: Resources("gpu", experiment.reconstructor.threads, 8.0, 36000.0),

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from pipeline.config import Experiment
+from pipeline.reconstruction.settings import modes
 from pipeline.store import Result
 from stages.command import main
 from stages.stage import Resources, Stage, Work
@@ -22,11 +23,13 @@ def run(work: Work) -> Result:
     """<null>/… of every null: what pipeline.evaluation.rates.Rates names, with a first axis of scopes S: all scores
     pooled, then class by class. A last axis of 3 is value, low and high of a 95 % interval.
 
+    With several test seeds: <null>/by_seed/… and <null>/over_seeds/…, all classes pooled, as by_seed.py names them.
     <null>/published/…: what the paper prints, from all scores at once. <null>/recovered (2, G + 1): victims by how many
     of their images are recovered, H0 and H1; <null>/any_recovered (2, 3): at least one. false_positive_rates (F,).
     """
     import numpy as np
 
+    from pipeline.evaluation.by_seed import rates_by_seed
     from pipeline.evaluation.curves import published
     from pipeline.evaluation.intervals import share
     from pipeline.evaluation.rates import rates, victims_by_recovered
@@ -39,6 +42,9 @@ def run(work: Work) -> Result:
     wanted = np.array(judged.false_positive_rates)
     every_h0 = scores.read(work.shard, "h0/min_mse")["h0/min_mse"]
     units = scores.read(work.shard, "h0/person")["h0/person"] if experiment.task.kind == "identity" else None
+    test_seeds = experiment.shadow_models.test_seeds
+    seed_of = scores.read(work.shard, "h0/seed")["h0/seed"] if test_seeds > 1 else None
+    dealings = test_seeds if units is None else 1  # persons are units that come again in every dealing already
     classes = every_h0.shape[1] if every_h0.shape[1] > 1 else 0
     scopes = [slice(None), *(slice(k, k + 1) for k in range(classes))]
     arrays = {"false_positive_rates": wanted}
@@ -50,7 +56,8 @@ def run(work: Work) -> Result:
         for position, scope in enumerate(scopes):
             generator = numpy_generator(experiment.seed, "roc", work.shard, null, position)
             held = h1[:, :, scope].reshape(len(h1), -1)
-            table.append(asdict(rates(h0[:, scope], held, threshold, wanted, judged.bootstraps, generator, units)))
+            terms = threshold, wanted, judged.bootstraps, generator, units, dealings
+            table.append(asdict(rates(h0[:, scope], held, *terms)))
             work.progress(position + 1, len(scopes), f"scopes against {null}")
         arrays |= {f"{null}/{name}": np.stack([row[name] for row in table]) for name in table[0]}
         every_draw = h1.reshape(-1, h1.shape[2])
@@ -59,8 +66,19 @@ def run(work: Work) -> Result:
         hits = h0 <= threshold, every_draw <= threshold
         arrays[f"{null}/recovered"] = np.stack([victims_by_recovered(one) for one in hits])
         arrays[f"{null}/any_recovered"] = np.stack(
-            [share(one, units) for one in (hits[0].any(1)[:, None], (h1 <= threshold).any(2))]
+            [
+                share(one, units if len(one) == len(h0) else None, dealings=dealings)
+                for one in (hits[0].any(1)[:, None], (h1 <= threshold).any(2))
+            ]
         )
+        if test_seeds > 1:
+
+            def rate(seed: int, rows: np.ndarray, null: str = null, h0: np.ndarray = h0, h1: np.ndarray = h1):
+                generator = numpy_generator(experiment.seed, "roc", work.shard, null, "seed", seed)
+                terms = threshold, wanted, judged.bootstraps, generator, None if units is None else units[rows]
+                return rates(h0[rows], h1[rows].reshape(rows.sum(), -1), *terms)
+
+            arrays |= {f"{null}/{name}": values for name, values in rates_by_seed(seed_of, rate).items()}
     main_null = judged.nulls[0]
     return Result(
         arrays,
@@ -75,7 +93,7 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="roc",
-    shards=lambda experiment: experiment.modes,
+    shards=modes,
     inputs=lambda experiment: ["min_mse", "nearest_neighbour"],
     settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),

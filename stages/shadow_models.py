@@ -10,22 +10,29 @@ from stages.stage import Resources, Stage, Work
 
 
 def shards(experiment: Experiment) -> list[str]:
-    """The training seeds, unless they are streamed; the victims; and those that are watched while training."""
+    """The training seeds, unless they are streamed; the victims of each test seed; and those watched while training."""
     shadow = experiment.shadow_models
     if not shadow:
         return []
     training = range(shadow.seeds) if shadow.source == "shards" else ()
-    return [*map(seeds.training_seed, training), seeds.VICTIMS, seeds.WATCHED]
+    return [*map(seeds.training_seed, training), *seeds.scored(experiment), seeds.WATCHED]
 
 
 def check(experiment: Experiment) -> None:
-    from pipeline.data.sources import check_classes, load
+    from pipeline.data.sets.own import check_classes
+    from pipeline.data.sources import load
+    from pipeline.data.training_sets import check_labels
 
-    if experiment.task.kind != "identity":  # people who are held out are others
+    task, shadow = experiment.task, experiment.shadow_models
+    if task.kind != "identity":  # people who are held out are others
         check_classes(experiment.data)
+    labels = {}
     for shard in (seeds.training_seed(0), seeds.VICTIMS):
-        source = load(seeds.data_of(experiment, shard), seeds.split_of(shard), experiment.paths.data_root)
-        seeds.deal(experiment, shard, source.labels)
+        labels[shard] = load(seeds.data_of(experiment, shard), seeds.split_of(shard), experiment.paths.data_root).labels
+    if task.kind != "identity" and shadow.data is None:
+        check_labels(task, shadow.training.classes, *labels.values())
+    for shard, own in labels.items():
+        seeds.deal(experiment, shard, own)
 
 
 def run(work: Work) -> Result:

@@ -1,11 +1,13 @@
 """jobs → stages → pipeline: imports only go down, and no stage imports another."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline import ROOT
+from pipeline.attacks import ATTACKS
 from stages import NAMES
 
 ABOVE = {"pipeline": {"stages", "jobs"}, "stages": {"jobs"}, "jobs": set()}
@@ -43,3 +45,19 @@ def test_asking_for_the_state_does_not_wait_for_torch():
     lines = "import sys, stages.plan, jobs.scan, jobs.status; assert 'torch' not in sys.modules, 'torch was imported'"
     done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+KNOW_NO_FAMILY = [
+    *sorted((ROOT / "jobs").glob("*.py")),
+    *(ROOT / "stages" / f"{name}.py" for name in ("__init__", "command", "execution", "plan", "report", "stage")),
+    ROOT / "pipeline" / "config.py",
+    ROOT / "pipeline" / "attack.py",
+    ROOT / "pipeline" / "report" / "page.py",
+]
+
+
+@pytest.mark.parametrize("file", KNOW_NO_FAMILY, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_the_engine_and_the_report_name_no_attack(file):
+    names = {name for attack in ATTACKS for name in (attack.name, *attack.parts, *attack.stages)}
+    named = re.findall(rf"\b(?:{'|'.join(sorted(names))})\b", file.read_text())
+    assert not named, f"{file}: what it says of {named[0]} belongs into pipeline/{named[0]}/entry.py or its stages"

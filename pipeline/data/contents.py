@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def content_of(root: Path, patterns: tuple[str, ...]) -> str:
             return found
         digest = hashlib.sha256()
         for name in states:
-            digest.update(f"{name}\0".encode() if len(states) > 1 else b"")  # a lone file may be called anything
+            digest.update(os.fsencode(name) + b"\0" if len(states) > 1 else b"")  # a lone file may be called anything
             with files[name].open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     except OSError as error:
@@ -52,6 +52,17 @@ def content_of(root: Path, patterns: tuple[str, ...]) -> str:
     if max(max(s.st_mtime, s.st_ctime) for s in states.values()) < started - SETTLED_SECONDS:
         _keep(kept, listing, found)
     return found
+
+
+def check_once(root: Path, patterns: tuple[str, ...], name: str, check: Callable[[], None]) -> None:
+    """Call `check`, which raises where the files are not what they should be; not if it has passed on the same bytes.
+
+    `name` tells the checks of one set of files apart.
+    """
+    kept, listing = _kept_at(root, (*patterns, name)), content_of(root, patterns)
+    if _kept(kept, listing) is None:
+        check()
+        _keep(kept, listing, "passed")
 
 
 def _matching(root: Path, pattern: str) -> Iterable[Path]:

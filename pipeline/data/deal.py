@@ -37,6 +37,12 @@ def random_labels(images: int, classes: int, seed: int) -> np.ndarray:
     return rng.permutation(np.arange(images) % classes)
 
 
+def most_identity_sets(identities: np.ndarray, class_size: int) -> int:
+    """How many sets `deal_identities` deals at most: one for each photo of a person with more than `class_size`."""
+    counts = np.unique(identities, return_counts=True)[1]
+    return int(counts[counts > class_size].sum())
+
+
 def deal_identities(identities: np.ndarray, class_size: int, models: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """One person against others, as published for CelebA: `class_size` photos of a person, 9·class_size of others.
 

@@ -3,62 +3,45 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from pipeline import located
 from pipeline.data.contents import EVERYTHING, content_of
+from pipeline.data.record import Record
+from pipeline.data.sets import RECORDS
 from pipeline.errors import UserError
 from pipeline.settings import Integers, Settings
-
-IMAGE_SIZES = {"celeba": 64}
-CHANNELS = {"mnist_digits": 1, "mnist": 1, "emnist_letters": 1, "emnist_letters_part": 1}
-
-EMBEDDED = Path(__file__).parent
-FILES = {
-    "mnist_digits": ("mnist_digits.npz",),
-    "mnist": ("MNIST/raw/*-ubyte", "MNIST/processed/*.pt"),
-    "emnist_letters": ("EMNIST/raw/emnist-letters-*-ubyte", "EMNIST/processed/*letters.pt"),
-    "emnist_letters_part": ("EMNIST_balanced_test_part/emnist-balanced-test-part-*-ubyte",),
-    "cifar10": ("cifar-10-batches-py/*",),
-    "cifar100": ("cifar-100-python/*",),
-    "cifar100_part": ("cifar100_part.npz",),
-    "celeba": ("celeba/*.txt", "celeba/img_align_celeba/*"),
-}
-"""Named data set → where its files are, below the folder of all data."""
 
 
 class DataSet(Settings):
     """A labelled set of images with a `train` and a `test` split."""
 
-    name: Literal[
-        "mnist_digits",
-        "mnist",
-        "emnist_letters",
-        "emnist_letters_part",
-        "cifar10",
-        "cifar100",
-        "cifar100_part",
-        "celeba",
-        "folder",
-        "npz",
-    ]
-    path: str | None = None
-    size: PositiveInt | None = None
+    name: Literal[tuple(RECORDS)] = Field(description="one of the data sets of docs/keys.md; or `folder`, `npz`: yours")
+    path: str | None = Field(
+        default=None, description="of your folder or .npz file; a relative one is taken from the YAML file's folder"
+    )
+    size: int | None = Field(
+        default=None, ge=8, le=1024, description="side of the images to rebuild, in pixels; none = the data set's own"
+    )
 
     @model_validator(mode="after")
     def _path_where_needed(self):
-        if (self.path is not None) != (self.name in ("folder", "npz")):
+        if (self.path is not None) != (self.record.is_users):
             raise ValueError("path belongs to `name: folder` and `name: npz`, and those need it")
         return self
 
     @property
+    def record(self) -> Record:
+        return RECORDS[self.name]
+
+    @property
     def image_size(self) -> int:
         """Side of the images that the attack rebuilds, in pixels."""
-        return self.size or IMAGE_SIZES.get(self.name, 32)
+        return self.size or self.record.size
 
     @property
     def channels(self) -> int:
-        return CHANNELS.get(self.name, 3)
+        return self.record.channels
 
     @property
     def title(self) -> str:
@@ -72,7 +55,7 @@ class DataSet(Settings):
     def files(self, root: Path) -> tuple[Path, tuple[str, ...]]:
         """The folder of its files, and the patterns that they match in it."""
         if self.path is None:
-            return (EMBEDDED if self.name == "mnist_digits" else root), FILES[self.name]
+            return self.record.folder or root, self.record.files
         path = located(self.path)
         if not path.exists():
             raise UserError(f"data.path: {path} does not exist; give the .npz file or the folder of images by class")
@@ -86,8 +69,10 @@ class Task(Settings):
     `positive` classes against the rest. identity: one person against others.
     """
 
-    kind: Literal["multiclass", "binary", "identity"] = "multiclass"
-    positive: Integers = ()
+    kind: Literal["multiclass", "binary", "identity"] = Field(
+        default="multiclass", description="what the head tells apart"
+    )
+    positive: Integers = Field(default=(), description="the positive classes of `kind: binary`")
 
     @model_validator(mode="after")
     def _positive_where_needed(self):

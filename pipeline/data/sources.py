@@ -1,28 +1,21 @@
-"""Readers: every data set as one `ImageSource`, read with torchvision's own readers wherever it has one."""
+"""Every data set as one `ImageSource`; the readers are in pipeline/data/sets/."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from torchvision import datasets
-from torchvision.datasets.mnist import read_image_file, read_label_file
-from torchvision.transforms import InterpolationMode, functional
+from torchvision.transforms import functional
 
 from pipeline import located
+from pipeline.data.record import Split
 from pipeline.data.settings import DataSet
 from pipeline.errors import UserError
 
-Split = Literal["train", "test", "pretrain"]
-"""`pretrain`: what a backbone learns from, the training split but for CelebA, whose validation images it never sees."""
-FOLDER_SIDE = 256
-CELEBA_SIDES = 232, 224
-"""Photos are resized to a short side of 232 and cropped to 224, bicubically, as published."""
-EMNIST_BALANCED_LETTERS = np.array([*range(26), 0, 1, 3, 4, 5, 6, 7, 13, 16, 17, 19])
-"""Letter (0 = A) of each class 10…46 of EMNIST balanced: 26 capitals, then the small letters that look different."""
+MOST_CLASSES = 65536
 
 
 @dataclass(frozen=True)
@@ -50,10 +43,11 @@ class ImageSource:
 
 def load(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     """Open a split of `dataset` under `root`; raises UserError naming the file, the place and the cure."""
-    if split == "pretrain" and dataset.name != "celeba":
+    record = dataset.record
+    if split == "pretrain" and not record.own_pretrain_split:
         split = "train"
     try:
-        return _READERS[dataset.name](dataset, split, root)
+        return record.read(dataset, split, root)
     except UserError:
         raise
     except Exception as error:
@@ -67,155 +61,53 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-_FETCH = {
-    "mnist": "MNIST({root!r}, download=True)",
-    "emnist_letters": "EMNIST({root!r}, 'letters', download=True)",
-    "cifar10": "CIFAR10({root!r}, download=True)",
-    "cifar100": "CIFAR100({root!r}, download=True)",
-    "celeba": "CelebA({root!r}, 'all', download=True)",
-}
-
-
 def _whereabouts(dataset: DataSet, root: Path) -> tuple[str, str]:
     if dataset.path:
         return str(located(dataset.path)), "see the README, “Your own images”, for what it must hold"
     cure = "set RECON_DATA or paths.data to the folder that holds it"
-    if dataset.name in _FETCH:
-        call = _FETCH[dataset.name].format(root=str(root))
+    if dataset.record.fetch:
+        call = dataset.record.fetch.format(root=str(root))
         cure += f', or fetch it: python -c "from torchvision.datasets import *; {call}"'
     folder, patterns = dataset.files(root)
     return str(folder / patterns[0]), cure
 
 
-# ----------------------------------------------------------------------------------------------- arrays in memory
-
-
-def _from_array(images: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> ImageSource:
+def from_array(images: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> ImageSource:
     """`images` (n, H, W) or (n, H, W, C) uint8."""
-    images, labels = torch.as_tensor(images), np.asarray(labels, dtype=np.int64)
+    images, labels = torch.as_tensor(images), np.asarray(labels)
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or images.dtype != torch.uint8 or labels.shape != images.shape[:1] or not len(labels):
+    sound = images.ndim == 4 and images.dtype == torch.uint8 and images.numel() and labels.shape == images.shape[:1]
+    if not sound or images.shape[3] not in (1, 3):
         raise ValueError(
-            f"images {tuple(images.shape)} {images.dtype} with labels {labels.shape}; "
-            "expected (n, H, W[, C]) uint8 with (n,) labels"
+            f"images {tuple(images.shape)} {images.dtype} with labels {labels.shape}; expected (n, H, W) or "
+            "(n, H, W, C) uint8, with 1 or 3 channels, and (n,) labels"
         )
+    if labels.dtype.kind not in "iuf" or (labels % 1 != 0).any():
+        raise ValueError(f"labels ({labels.dtype}) are to be whole numbers: the classes, from 0 on")
     if labels.min() < 0:
         raise ValueError("labels must be 0 or more")
+    if labels.max() >= MOST_CLASSES:
+        raise ValueError(f"labels must be below {MOST_CLASSES}: the classes, numbered from 0 on")
+    labels = labels.astype(np.int64)
     images = images.permute(0, 3, 1, 2)
     return ImageSource(labels, lambda indices: images[torch.as_tensor(indices)].contiguous())
 
 
-def _mnist_digits(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    return _from_npz(Path(__file__).with_name("mnist_digits.npz"), split)
-
-
-def _npz(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    """A user's own arrays; grey images are read as colour, like every image of a user's."""
-    source = _from_npz(located(dataset.path), split)
-    return replace(source, read=lambda indices: source.read(indices).expand(-1, dataset.channels, -1, -1))
-
-
-def _from_npz(path: Path, split: Split) -> ImageSource:
+def from_npz(path: Path, split: Split) -> ImageSource:
     with np.load(path, allow_pickle=False) as file:
-        return _from_array(file[f"{split}_images"], file[f"{split}_labels"])
+        return from_array(file[f"{split}_images"], file[f"{split}_labels"])
 
 
-def _mnist(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    mnist = datasets.MNIST(root, train=split == "train")
-    return _from_array(mnist.data, mnist.targets)
+def decode_all(files: Sequence[str]) -> None:
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(decode, files):
+            pass
 
 
-def _emnist_letters(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    letters = datasets.EMNIST(root, "letters", train=split == "train")
-    return _from_array(letters.data.transpose(1, 2), letters.targets - 1)
-
-
-def _emnist_letters_part(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    """The letters among the first 14,246 images of EMNIST balanced test; every tenth of them is held out as test."""
-    stem = root / "EMNIST_balanced_test_part" / "emnist-balanced-test-part"
-    images = read_image_file(f"{stem}-images-idx3-ubyte").transpose(1, 2)
-    labels = read_label_file(f"{stem}-labels-idx1-ubyte").numpy()
-    letters = np.flatnonzero(labels >= 10)
-    held_out = np.arange(len(letters)) % 10 == 9
-    letters = letters[held_out if split == "test" else ~held_out]
-    return _from_array(images[letters], EMNIST_BALANCED_LETTERS[labels[letters] - 10])
-
-
-def _cifar10(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    cifar = datasets.CIFAR10(root, train=split == "train")
-    return _from_array(cifar.data, cifar.targets)
-
-
-def _cifar100(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    cifar = datasets.CIFAR100(root, train=split == "train")
-    return _from_array(cifar.data, cifar.targets)
-
-
-def _cifar100_part(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    """The first 5,000 training images and all test images, where the whole archive is not at hand."""
-    return _from_npz(root / "cifar100_part.npz", split)
-
-
-# ------------------------------------------------------------------------------------------------- files on disk
-
-
-def _celeba(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    """Identities of torchvision's train and valid splits are ours to train on; its test identities are held out. Photos
-    come as the published programs cut them."""
-    names = {"train": ("train", "valid"), "pretrain": ("train",), "test": ("test",)}[split]
-    parts = [datasets.CelebA(root, part) for part in names]
-    files = [Path(part.root) / part.base_folder / "img_align_celeba" / name for part in parts for name in part.filename]
-    identities = torch.cat([part.identity for part in parts]).flatten().numpy()
-    attributes = torch.cat([part.attr for part in parts]).numpy().astype(np.uint8)
-    labels = np.unique(identities, return_inverse=True)[1].astype(np.int64)
-    short, side = CELEBA_SIDES
-
-    def cut(file: Path) -> torch.Tensor:
-        photo = functional.resize(_decode(file), short, InterpolationMode.BICUBIC, antialias=True)
-        return functional.center_crop(photo, [side, side])
-
-    return ImageSource(labels, lambda indices: torch.stack([cut(files[i]) for i in indices]), attributes, bicubic=True)
-
-
-def _folder(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    """`path/{train,test}/<class>/<image>`, centre-cropped to a square of 256 pixels as it is read."""
-    folder = datasets.ImageFolder(located(dataset.path) / split)
-    files, labels = zip(*folder.samples, strict=True)
-
-    def square(file: str) -> torch.Tensor:
-        image = functional.resize(_decode(file), FOLDER_SIDE, antialias=True)
-        return functional.center_crop(image, [FOLDER_SIDE, FOLDER_SIDE])
-
-    return ImageSource(np.array(labels, np.int64), lambda indices: torch.stack([square(files[i]) for i in indices]))
-
-
-def check_classes(dataset: DataSet) -> None:
-    """Raises UserError for a folder whose train/ and test/ have other classes: their labels would mean others."""
-    if dataset.name != "folder":
-        return
-    root = located(dataset.path)
-    train, test = ({entry.name for entry in (root / split).iterdir() if entry.is_dir()} for split in ("train", "test"))
-    if different := sorted(train ^ test):
-        raise UserError(
-            f"data.path: {root} has the class {different[0]} in train/ or test/ alone; both need the same classes"
-        )
-
-
-def _decode(file: str | Path) -> torch.Tensor:
-    with Image.open(file) as image:
-        return functional.pil_to_tensor(image.convert("RGB"))
-
-
-_READERS: dict[str, Callable[[DataSet, Split, Path], ImageSource]] = {
-    "mnist_digits": _mnist_digits,
-    "mnist": _mnist,
-    "emnist_letters": _emnist_letters,
-    "emnist_letters_part": _emnist_letters_part,
-    "cifar10": _cifar10,
-    "cifar100": _cifar100,
-    "cifar100_part": _cifar100_part,
-    "celeba": _celeba,
-    "folder": _folder,
-    "npz": _npz,
-}
+def decode(file: str | Path) -> torch.Tensor:
+    try:
+        with Image.open(file) as image:
+            return functional.pil_to_tensor(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{file}: cannot be read as a picture ({_first_line(error)}); mend or remove it") from error

@@ -1,16 +1,21 @@
 """95 % intervals that know what is independent: victims, whose rows share one model, or the persons that several
-victims are about; these units are resampled, never rows."""
+victims are about; these units are resampled, never rows.
+
+Several test seeds deal the same images again and again. That steadies a rate, but shows no new images, so intervals
+around it stay as wide as those of so many victims as one seed deals: `dealings` is the number of seeds. How much a rate
+varies between dealings alone, `over_dealings` says.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv, ndtr, ndtri
+from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 TAIL = 0.025
 
 
-def share(hits: np.ndarray, units: np.ndarray | None = None, tail: float = TAIL) -> np.ndarray:
+def share(hits: np.ndarray, units: np.ndarray | None = None, tail: float = TAIL, dealings: int = 1) -> np.ndarray:
     """(3,): the share of hits among (V, R) yes-or-no rows of V victims, and its interval, `tail` left out at each end.
 
     `units` (V,): which independent unit each victim belongs to; none = each is its own. Clopper and Pearson's interval
@@ -18,9 +23,9 @@ def share(hits: np.ndarray, units: np.ndarray | None = None, tail: float = TAIL)
     one row a unit it is Clopper and Pearson's own; where all rows agree, units count.
     """
     counts, sums = _by_unit(np.ones(len(hits)), units), _by_unit(hits.mean(1), units)
-    value, number = sums.sum() / counts.sum(), len(counts)
-    variance = ((sums - value * counts) ** 2).sum() / counts.sum() ** 2
-    rows = min(value * (1 - value) / variance, hits.size) if variance > 0 else number
+    value, number = sums.sum() / counts.sum(), len(counts) / dealings
+    variance = dealings * ((sums - value * counts) ** 2).sum() / counts.sum() ** 2
+    rows = min(value * (1 - value) / variance, hits.size / dealings) if variance > 0 else number
     return np.array([value, *clopper_pearson(value, rows, tail)])
 
 
@@ -42,18 +47,28 @@ class Victims:
 
     units: np.ndarray
     half: np.ndarray
+    dealings: int = 1
 
     @classmethod
-    def halved(cls, units: np.ndarray, generator: np.random.Generator) -> "Victims":
+    def halved(cls, units: np.ndarray, generator: np.random.Generator, dealings: int = 1) -> "Victims":
         """A unit's victims are all in the same half."""
-        return cls(units, (generator.permutation(units.max() + 1) % 2 == 0)[units])
+        return cls(units, (generator.permutation(units.max() + 1) % 2 == 0)[units], dealings)
+
+    @property
+    def number(self) -> int:
+        """How many units one dealing has."""
+        return (self.units.max() + 1) // self.dealings
 
     def draw(self, generator: np.random.Generator) -> np.ndarray:
-        """(V,): how often each victim comes when each half's units are drawn from themselves, with replacement."""
+        """(V,): how often each victim comes when each half's units are drawn from themselves, with replacement.
+
+        Of several dealings, so many as one has are drawn from all, and each is counted `dealings` times.
+        """
         counts = np.zeros(self.units.max() + 1)
         for side in (False, True):
             members = np.unique(self.units[self.half == side])
-            counts += np.bincount(members[generator.integers(len(members), size=len(members))], minlength=len(counts))
+            drawn = members[generator.integers(len(members), size=max(1, len(members) // self.dealings))]
+            counts += self.dealings * np.bincount(drawn, minlength=len(counts))
         return counts[self.units]
 
 
@@ -98,3 +113,13 @@ def no_narrower(estimates: np.ndarray, rows: int) -> np.ndarray:
     value, low, high = np.moveaxis(estimates, -1, 0)
     exact = clopper_pearson(value, rows)
     return np.stack([value, np.minimum(low, exact[0]), np.maximum(high, exact[1])], -1)
+
+
+def over_dealings(rates: np.ndarray) -> np.ndarray:
+    """(…, 3): the mean of the rates (T, …) of T ≥ 2 test seeds, and Student's 95 % interval for that of all seeds.
+
+    It is about other dealings of the same images, and says nothing of other images.
+    """
+    mean, error = rates.mean(0), rates.std(0, ddof=1) / len(rates) ** 0.5
+    reach = stdtrit(len(rates) - 1, 1 - TAIL) * error
+    return np.stack([mean, (mean - reach).clip(0, 1), (mean + reach).clip(0, 1)], -1)

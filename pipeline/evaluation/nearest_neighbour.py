@@ -7,6 +7,7 @@ import torch
 
 from pipeline.data.images import to_unit
 from pipeline.errors import UserError
+from pipeline.unattended import silent
 
 BLOCK = 512
 
@@ -16,7 +17,7 @@ def nearest_same_class(
     test_labels: np.ndarray,
     train: torch.Tensor,
     train_labels: np.ndarray,
-    progress: Callable[[int, int, str], None],
+    progress: Callable[[int, int, str], None] = silent,
 ) -> np.ndarray:
     """(n,) MSE in [-1, 1] from each of `test` (n, C, S, S) uint8 to the nearest of `train` with the same label.
 

@@ -20,6 +20,7 @@ def null_readings(
     draws: int,
     victims: VictimSet,
     indices: np.ndarray,
+    persons: np.ndarray | None,
     *,
     reader: Reader,
     correlation: Callable[[], torch.Tensor],
@@ -29,13 +30,13 @@ def null_readings(
 ) -> list[Reading]:
     """`draws` readings of V heads each, to hold against the training sets of V victims.
 
-    indices (V, N): the images that trained each of the victims. correlation() (P', P') float64, blocks() of
-    shadow weights: asked for where the null needs them. `purpose` seeds.
+    indices (V, N): the images that trained each of the victims; persons (V,): whom each is about, for identities.
+    correlation() (P', P') float64, blocks() of shadow weights: asked for where the null needs them. `purpose` seeds.
     """
     count, device = len(victims), victims.groups.device
     if null == "other_victims":
         candidates, exchange = victims.groups.flatten(1).cpu().numpy(), numpy_generator(*purpose)
-        partners = [other_victims(candidates, indices, exchange) for _ in range(draws)]
+        partners = [other_victims(candidates, indices, exchange, persons) for _ in range(draws)]
         return [victims.reading[torch.as_tensor(partner).to(device)] for partner in partners]
     generator = torch_generator(*purpose, device=device)
     if null == "correlation":
@@ -45,12 +46,16 @@ def null_readings(
     return [reader.read_standardised(z) for z in drawn.split(count)]
 
 
-def other_victims(candidates: np.ndarray, indices: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def other_victims(
+    candidates: np.ndarray, indices: np.ndarray, generator: np.random.Generator, persons: np.ndarray | None = None
+) -> np.ndarray:
     """(V,): for each victim another one that was trained on none of its candidate images, every victim used once.
 
-    candidates (V, C): the images that each is scored against; indices (V, N): those that trained each. Raises UserError
-    where there is no such exchange.
+    candidates (V, C): the images that each is scored against; indices (V, N): those that trained each. persons (V,):
+    whom each is about; the other one is about another person then. Raises UserError where there is no such exchange.
     """
+    if persons is not None:  # an image of their own that all victims about a person have
+        candidates, indices = (np.column_stack([table, -1 - persons]) for table in (candidates, indices))
     victims = len(indices)
     order = generator.permutation(victims)
     partner = np.empty(victims, dtype=np.int64)

@@ -48,11 +48,13 @@ def rates(
     bootstraps: int,
     generator: np.random.Generator,
     units: np.ndarray | None = None,
+    dealings: int = 1,
 ) -> Rates:
     """Rates of min-MSE tables (V0, R0) and (V1, R1), a row a victim; raises UserError for tables that say nothing.
 
     With V0 = V1, row v of both is the same training set. `units` (V0,), then: the independent unit of each victim, such
-    as the person that it is about; none = every victim is its own. Halves and intervals are by units.
+    as the person that it is about; none = every victim is its own. Halves and intervals are by units. `dealings`: how
+    many test seeds the victims are of, which deal the same images (see intervals).
     """
     refuse_useless("H0", h0)
     refuse_useless("H1", h1)
@@ -63,7 +65,7 @@ def rates(
                 f"the victims are about {units.max() + 1} persons; rates need at least {FEWEST_VICTIMS}, two for the "
                 "thresholds and two for the rates"
             )
-    victims = _halves(len(h0), len(h1), units, generator)
+    victims = _halves(len(h0), len(h1), units, dealings, generator)
     halves = tuple(one.half for one in victims)
     finest = 1 / (min(halves[1].sum(), (~halves[1]).sum()) * h1.shape[1] + 1)
     wanted = np.asarray(false_positive_rates, dtype=float)
@@ -82,14 +84,14 @@ def rates(
         if moments:
             fits = (moment.fit(weight) for moment, weight in zip(moments, weights, strict=True))
             tprs[-1].append(analytic_tpr(*fits, grid))
-    fewest, once = min(one.units.max() + 1 for one in victims), np.ones(len(h1))
+    fewest, once = min(one.number for one in victims), np.ones(len(h1))
     tpr = _filled(around(np.array(tprs[0]), np.array(tprs[1:]), fewest), len(METHODS))
-    tpr[: len(crossed)] = no_narrower(tpr[: len(crossed)], h0.size)
+    tpr[: len(crossed)] = no_narrower(tpr[: len(crossed)], h0.size // dealings)
     measured = np.array([_mean_tpr(false_hits, once, once, grid[: len(wanted)]) for _, false_hits in crossed])
     return Rates(
         auc=around(np.array(areas[0]), np.array(areas[1:]), fewest),
-        threshold_tpr=share(h0 <= threshold, units),
-        threshold_fpr=share(h1 <= threshold, units if len(h1) == len(h0) else None),
+        threshold_tpr=share(h0 <= threshold, units, dealings=dealings),
+        threshold_fpr=share(h1 <= threshold, units if len(h1) == len(h0) else None, dealings=dealings),
         tpr=tpr[:, : len(wanted)],
         measured_fpr=_filled(measured, len(METHODS) - 1),
         resolved=wanted >= finest,
@@ -115,11 +117,11 @@ def refuse_useless(name: str, scores: np.ndarray) -> None:
 
 
 def _halves(
-    victims: int, null_victims: int, units: np.ndarray | None, generator: np.random.Generator
+    victims: int, null_victims: int, units: np.ndarray | None, dealings: int, generator: np.random.Generator
 ) -> tuple[Victims, Victims]:
     """Which half each victim of H0 and of H1 is in; the same one where both tables have the same victims."""
-    own = Victims.halved(np.arange(victims) if units is None else units, generator)
-    return own, own if victims == null_victims else Victims.halved(np.arange(null_victims), generator)
+    own = Victims.halved(np.arange(victims) if units is None else units, generator, dealings)
+    return own, own if victims == null_victims else Victims.halved(np.arange(null_victims), generator, dealings)
 
 
 def _vary(values: np.ndarray, half: np.ndarray) -> bool:

@@ -20,19 +20,32 @@ class Evaluation(Settings):
     null are scored against every training set: the more, the smaller the false-positive rates that can be told.
     """
 
-    nulls: Annotated[tuple[Null, ...], Strict(False)] = Field(default=("correlation", "other_victims"), min_length=1)
-    null_draws: PositiveInt = 1
+    nulls: Annotated[tuple[Null, ...], Strict(False)] = Field(
+        default=("correlation", "other_victims"),
+        min_length=1,
+        description="where H1's weights come from; rates are quoted against the first",
+    )
+    null_draws: PositiveInt = Field(
+        default=1, description="weights of each null for every training set; more tell smaller false-positive rates"
+    )
     reconstructor: Literal["last", "best"] = Field(
         default="last", description="which state of it: its last, or that with the lowest score on watched victims"
     )
-    threshold: PositiveFloat | None = None
-    false_positive_rates: Annotated[tuple[Rate, ...], Strict(False)] = (0.001, 0.005, 0.01, 0.05, 0.1)
-    bootstraps: Annotated[int, Field(ge=20)] = 1000
+    threshold: PositiveFloat | None = Field(
+        default=None,
+        description="min-MSE below which an image counts as rebuilt; none = the nearest-neighbour threshold",
+    )
+    false_positive_rates: Annotated[tuple[Rate, ...], Strict(False)] = Field(
+        default=(0.001, 0.005, 0.01, 0.05, 0.1), min_length=1, description="at which true-positive rates are quoted"
+    )
+    bootstraps: Annotated[int, Field(ge=20)] = Field(
+        default=1000, description="resamples of victims behind each interval"
+    )
     lpips: Literal["none", "alex", "vgg"] = Field(default="alex", description="scored where its weights are at hand")
     lpips_weights: str | None = Field(
         default=None, description="a file in torchvision's layout; none = torchvision's cache, and no download"
     )
-    sheet_victims: PositiveInt = 8
+    sheet_victims: PositiveInt = Field(default=8, description="victims pictured in the report")
 
     @field_validator("nulls")
     @classmethod

@@ -32,7 +32,7 @@ NETWORKS = Literal[
 class AttackedNetwork(Settings):
     """The network whose gradient is exposed; trained ones start from PyTorch's default initialisation."""
 
-    name: NETWORKS = "lenet_a"
+    name: NETWORKS = Field(default="lenet_a", description="a network of the published studies")
     activation: Literal["relu", "leaky_relu", "sigmoid", "tanh", "elu"] | None = Field(
         default=None, description="of the layers where the plan leaves it open; none = as published"
     )
@@ -53,7 +53,7 @@ class AttackedNetwork(Settings):
 class ExposedGradient(Settings):
     """How the gradient is altered before the adversary sees it."""
 
-    dtype: Literal["float64", "float32", "float16"] = "float64"
+    dtype: Literal["float64", "float32", "float16"] = Field(default="float64", description="the gradient is rounded to")
     clip_norm: PositiveFloat | None = Field(
         default=None, description="greatest norm of each image's gradient, before the mean of a batch is taken (DP-SGD)"
     )
@@ -71,16 +71,16 @@ class ExposedGradient(Settings):
 class LbfgsSettings(Settings):
     """DLG and iDLG: by default as published (arXiv 1906.08935, 2001.02610)."""
 
-    iterations: PositiveInt = 300
-    rate: PositiveFloat = 1.0
+    iterations: PositiveInt = Field(default=300, description="of L-BFGS")
+    rate: PositiveFloat = Field(default=1.0, description="length of a step")
 
 
 class InvertingGradientsSettings(Settings):
     """Inverting Gradients (arXiv 2003.14053); `total_variation` is the weight of that term beside 1 − cos."""
 
-    iterations: PositiveInt = 4800
-    rate: PositiveFloat = 0.1
-    total_variation: NonNegativeFloat = 1e-2
+    iterations: PositiveInt = Field(default=4800, description="of Adam")
+    rate: PositiveFloat = Field(default=0.1, description="learning rate")
+    total_variation: NonNegativeFloat = Field(default=1e-2, description="weight of the total variation beside 1 − cos")
 
 
 class Peers(Settings):
@@ -97,8 +97,8 @@ ATTACKS = ("r_conv", *Peers.model_fields, "r_gap")
 class ImageRange(Settings):
     """Images `start`, `start` + 1, … before `stop`, counted from 0 in the data's train split."""
 
-    start: NonNegativeInt
-    stop: PositiveInt
+    start: NonNegativeInt = Field(description="the first image")
+    stop: PositiveInt = Field(description="the image after the last")
 
     @model_validator(mode="after")
     def _holds_images(self):
@@ -126,11 +126,11 @@ class GradientInversion(Settings):
         | Annotated[Integers, Tag("<list>")]
         | Annotated[ImageRange, Tag("<range>")],
         Discriminator(_how_images_are_named),
-    ] = 100
-    images_per_shard: PositiveInt = 25
+    ] = Field(default=100, description="how many, from the first on; a list of indices from 0; or {start, stop}")
+    images_per_shard: PositiveInt = Field(default=25, description="images in a shard")
     batch_size: PositiveInt = Field(default=1, description="images whose mean gradient is exposed")
     gradient: ExposedGradient = ExposedGradient()
-    attacks: Strings = ("r_conv",)
+    attacks: Strings = Field(default=("r_conv",), description="of r_conv, dlg, idlg, inverting_gradients, r_gap")
     peers: Peers = Peers()
     refine: bool = Field(default=False, description="r_conv: then fit noisy gradients by least squares")
     starts_per_image: PositiveInt = Field(

@@ -1,11 +1,14 @@
 """How a head is inverted to features: the keys of `head_inversion:` in an experiment."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from pipeline.networks.settings import Copies
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.config import Experiment
 
 
 class HeadInversion(Settings):
@@ -23,8 +26,13 @@ class HeadInversion(Settings):
     width: PositiveInt = Field(default=512, description="hidden units of the network that corrects features")
     batch_size: PositiveInt = Field(default=256, description="shadow models a step")
     steps: PositiveInt = Field(default=800, description="of training the rounds")
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = Field(default=1e-3, description="of AdamW")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the correcting networks' products; everything else is float32 or finer"
     )
     threads: PositiveInt = Field(default=2, description="CPU threads: part of the result, since sums depend on it")
+
+
+def inverts_heads(experiment: "Experiment") -> bool:
+    """Whether the reconstructor reads features recovered by head inversion."""
+    return experiment.reconstructor is not None and experiment.reconstructor.reads == "features"

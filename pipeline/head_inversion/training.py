@@ -15,6 +15,7 @@ from pipeline.head_inversion.inversion import HEADS_AT_ONCE, HeadInversion, Reco
 from pipeline.head_inversion.settings import HeadInversion as Settings
 from pipeline.head_inversion.slots import Slots
 from pipeline.randomness import torch_generator
+from pipeline.unattended import NO_CHECKPOINT, silent
 
 WEIGHT_DECAY = 1e-2
 SCALES_FASTER = 20.0
@@ -157,8 +158,8 @@ def train_rounds(
     settings: Settings,
     *,
     purpose: tuple[str | int, ...],
-    checkpoint: Checkpoint,
-    progress: Callable[[int, int, str], None],
+    checkpoint: Checkpoint = NO_CHECKPOINT,
+    progress: Callable[[int, int, str], None] = silent,
 ) -> list[float]:
     """Train all rounds together, in place, on from a checkpoint if there is one; returns the loss, now and then.
 

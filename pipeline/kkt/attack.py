@@ -14,6 +14,7 @@ from pipeline.kkt.optimizers import MOMENTS, cosine, step
 from pipeline.kkt.search import better_half, hyperparameters, sound
 from pipeline.kkt.settings import AttackSettings, SearchSettings
 from pipeline.randomness import torch_generator
+from pipeline.unattended import NO_CHECKPOINT, silent
 
 RECORDS = 200
 """At so many iterations the terms of the loss are kept, and trials are looked at."""
@@ -102,8 +103,8 @@ def run_attack(
     halve_at: Sequence[int],
     *,
     distance: Callable[[Tensor], Tensor] | None = None,
-    checkpoint: Checkpoint,
-    progress: Callable[[int, int, str], None],
+    checkpoint: Checkpoint = NO_CHECKPOINT,
+    progress: Callable[[int, int, str], None] = silent,
 ) -> Outcome:
     """Descend for `settings.iterations` steps; no trial may be left, when all of them diverged or were stopped.
 

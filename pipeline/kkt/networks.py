@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from pipeline.errors import UserError
 from pipeline.kkt.activations import ACTIVATIONS
 from pipeline.kkt.settings import NetworkSettings, VictimSettings
-
-WRAPPED = "state_dict"
-"""The key of published victims' files (arXiv 2206.07758) under which the state dict lies."""
+from pipeline.weight_files import read_state
 
 
 class Victim(nn.Module):
@@ -76,20 +74,10 @@ def victim_from_state(settings: VictimSettings, shape: Sequence[int], state: Map
 
 
 def read_weights(network: Victim, path: Path) -> None:
-    """Fills the network from a file: a state dict, or the published {epoch, batch, state_dict}.
-
-    Raises UserError when it is something else.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get(WRAPPED, state)
-        named = all(isinstance(tensor, Tensor) for tensor in state.values())
-    except Exception as error:  # torch.load fails on a foreign file in many ways
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"kkt.victim.weights: {path} cannot be read as a state dict ({first})") from None
-    if not named:
-        raise UserError(f"kkt.victim.weights: {path} holds more than a state dict; save network.state_dict() alone")
-    load_weights(network, state, f"kkt.victim.weights: {path}")
+    """Fills the network from a file: a state dict, or one beside other things as the published {epoch, batch,
+    state_dict}. Raises UserError when it is something else."""
+    source = f"kkt.victim.weights: {path}"
+    load_weights(network, read_state(path, source), source)
 
 
 def load_weights(network: Victim, state: Mapping[str, Tensor], source: str) -> None:
@@ -103,8 +91,6 @@ def load_weights(network: Victim, state: Mapping[str, Tensor], source: str) -> N
             f"{source} is of another architecture: {name} is {found.get(name, 'missing')}, the victim that "
             f"kkt.victim.network describes has {expected.get(name, 'none of that name')}"
         )
-    if bad := [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]:
-        raise UserError(f"{source}: {bad[0]} has values that are not finite")
     network.load_state_dict({name: tensor.to(network.layers[0].weight.dtype) for name, tensor in state.items()})
 
 

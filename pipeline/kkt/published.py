@@ -1,19 +1,22 @@
 """Reconstructions of the published programs (arXiv 2206.07758, 2307.01827) as a shard of the attack."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from pipeline.config import Experiment
 from pipeline.errors import UserError
 from pipeline.kkt.multipliers import candidate_labels
 from pipeline.kkt.problems import load_problem
 from pipeline.kkt.search import hyperparameters
 from pipeline.store import Result
 
+if TYPE_CHECKING:
+    from pipeline.config import Experiment
 
-def reconstructions(experiment: Experiment, shard: str, given: Mapping[str, object]) -> Result:
+
+def reconstructions(experiment: "Experiment", shard: str, given: Mapping[str, object]) -> Result:
     """candidates: `x.pth`, (m, C, H, W), or (S, m, C, H, W) of a stack of trials; multipliers, if at hand: `l.pth`.
 
     Candidates are stored as published: the training mean taken off, half of them or an equal share of each class, in

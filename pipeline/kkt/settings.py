@@ -38,9 +38,9 @@ class ProblemSettings(Settings):
         "grid_chess",
         "grid_random",
         "grid_linear",
-    ]
-    kind: Literal["binary", "multiclass", "regression"] = "binary"
-    images_per_class: PositiveInt
+    ] = Field(description="from the data's labels to the classes of the problem, or a toy that draws its own points")
+    kind: Literal["binary", "multiclass", "regression"] = Field(default="binary", description="what the network learns")
+    images_per_class: PositiveInt = Field(description="the victim is trained on")
     choice: Literal["first", "random"] = Field(
         default="first", description="first of each class in file order, which is kept; or drawn by the seed"
     )
@@ -69,10 +69,10 @@ class ProblemSettings(Settings):
 class Convolution(Settings):
     """A convolution without padding unless it says so; its activation follows it."""
 
-    channels: PositiveInt
-    kernel: PositiveInt = 3
-    stride: PositiveInt = 1
-    padding: int = Field(default=0, ge=0)
+    channels: PositiveInt = Field(description="that it makes")
+    kernel: PositiveInt = Field(default=3, description="side, in pixels")
+    stride: PositiveInt = Field(default=1, description="in pixels")
+    padding: int = Field(default=0, ge=0, description="zeros on each side")
 
 
 class NetworkSettings(Settings):
@@ -84,11 +84,19 @@ class NetworkSettings(Settings):
     uniform within ±1/√inputs.
     """
 
-    convolutions: Annotated[tuple[Convolution, ...], Strict(False)] = ()
-    hidden: Integers = (1000, 1000)
-    activation: Literal["relu", "leaky_relu", "gelu", "sigmoid", "tanh"] = "relu"
-    bias: Literal["first", "hidden"] = "first"
-    init_std: PositiveFloat | Annotated[tuple[PositiveFloat | None, ...], Strict(False)] | None = 1e-4
+    convolutions: Annotated[tuple[Convolution, ...], Strict(False)] = Field(
+        default=(), description="before the fully connected layers"
+    )
+    hidden: Integers = Field(default=(1000, 1000), description="units of each fully connected layer before the last")
+    activation: Literal["relu", "leaky_relu", "gelu", "sigmoid", "tanh"] = Field(
+        default="relu", description="behind every layer but the last"
+    )
+    bias: Literal["first", "hidden"] = Field(
+        default="first", description="of the first layer alone, or of all hidden layers"
+    )
+    init_std: PositiveFloat | Annotated[tuple[PositiveFloat | None, ...], Strict(False)] | None = Field(
+        default=1e-4, description="deviation of the initial weights: of the first layer, or a list for all layers"
+    )
 
     @model_validator(mode="after")
     def _at_least_one(self):
@@ -139,18 +147,20 @@ class VictimSettings(Settings):
     loss: Literal["logistic", "cross_entropy", "mse", "huber"] | None = Field(
         default=None, description="none = logistic, cross_entropy or mse, by the kind of problem"
     )
-    method: Literal["flow", "gradient_descent"] = "flow"
-    learning_rate: PositiveFloat = 0.05
+    method: Literal["flow", "gradient_descent"] = Field(
+        default="flow", description="flow along the log-loss, or plain descent"
+    )
+    learning_rate: PositiveFloat = Field(default=0.05, description="longest step")
     steps: PositiveInt = Field(default=20_000, description="at most")
-    decrease: PositiveFloat = 0.02
-    flow_time: PositiveFloat = 1e4
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    weight_decay: NonNegativeFloat = 0.0
+    decrease: PositiveFloat = Field(default=0.02, description="of the log-loss in one step of the flow")
+    flow_time: PositiveFloat = Field(default=1e4, description="at which the flow ends")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="of plain descent")
+    weight_decay: NonNegativeFloat = Field(default=0.0, description="of plain descent")
     batch_size: PositiveInt | None = Field(default=None, description="images of a step; none = all of them")
-    stop_loss: PositiveFloat = 1e-40
+    stop_loss: PositiveFloat = Field(default=1e-40, description="loss at which training ends")
     snapshot_every: PositiveInt | None = Field(default=None, description="steps between weights that are kept")
     weights: str | None = Field(default=None, description="a state dict (.pth) to attack instead of training one")
-    dtype: Dtype = "float64"
+    dtype: Dtype = Field(default="float64", description="of the arithmetic")
     threads: PositiveInt = Field(default=1, description="CPU threads: part of the result, since sums depend on it")
 
     @model_validator(mode="after")
@@ -197,11 +207,11 @@ class AttackSettings(Settings):
         default=None,
         description="m, half of them of each class (binary), or an equal share of each; separation finds their number",
     )
-    iterations: PositiveInt
+    iterations: PositiveInt = Field(description="steps of the optimizer")
     optimizer: Literal["sgd", "adam"] = Field(default="adam", description="sgd: with momentum 0.9")
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine"] = Field(default="cosine", description="of both learning rates")
     learning_rate: PositiveFloat = Field(default=0.02, description="of the candidates")
-    multiplier_learning_rate: PositiveFloat = 0.05
+    multiplier_learning_rate: PositiveFloat = Field(default=0.05, description="of the multipliers")
     init_std: PositiveFloat = Field(default=0.01, description="σ of the first candidates")
     minimum_multiplier: NonNegativeFloat = Field(default=0.1, description="λ_min: smaller ones are penalised")
     activation: Literal["relu", "plain_relu", "leaky_relu", "gelu", "sigmoid", "tanh"] | None = Field(
@@ -218,7 +228,7 @@ class AttackSettings(Settings):
     stop: StopSettings | None = None
     snapshot_every: PositiveInt | None = Field(default=None, description="iterations between candidates that are kept")
     stack: PositiveInt = Field(default=1, description="trials that one shard works on together")
-    dtype: Dtype = "float32"
+    dtype: Dtype = Field(default="float32", description="of the arithmetic")
     matmul_precision: Literal["verified", "highest", "high", "medium"] = Field(
         default="verified", description="of float32; verified = the fastest that is as exact as highest on this device"
     )
@@ -231,9 +241,13 @@ SEARCHED = ("learning_rate", "multiplier_learning_rate", "init_std", "minimum_mu
 class Range(Settings):
     """Where a search looks for a value: exactly one of the three."""
 
-    uniform: Annotated[tuple[float, float], Strict(False)] | None = None
-    log_uniform: Annotated[tuple[PositiveFloat, PositiveFloat], Strict(False)] | None = None
-    choice: Annotated[tuple[float, ...], Strict(False)] | None = Field(default=None, min_length=1)
+    uniform: Annotated[tuple[float, float], Strict(False)] | None = Field(default=None, description="[low, high]")
+    log_uniform: Annotated[tuple[PositiveFloat, PositiveFloat], Strict(False)] | None = Field(
+        default=None, description="[low, high], uniform in the logarithm"
+    )
+    choice: Annotated[tuple[float, ...], Strict(False)] | None = Field(
+        default=None, min_length=1, description="a list of values"
+    )
 
     @model_validator(mode="after")
     def _one_of_three(self):
@@ -254,9 +268,13 @@ class SearchSettings(Settings):
     `halve_at`: iterations at which the better half of a stack of trials goes on, by the attack's own loss.
     """
 
-    trials: Annotated[int, Field(gt=0, le=100_000)] = 1
-    ranges: dict[str, Range] = Field(default_factory=dict)
-    halve_at: Integers = ()
+    trials: Annotated[int, Field(gt=0, le=100_000)] = Field(
+        default=1, description="of the attack, each with values of its own"
+    )
+    ranges: dict[str, Range] = Field(default_factory=dict, description="key of `attack` → where its values are drawn")
+    halve_at: Integers = Field(
+        default=(), description="iterations at which the better half of a stack of trials goes on"
+    )
 
     @model_validator(mode="after")
     def _known(self):

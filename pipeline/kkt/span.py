@@ -41,20 +41,6 @@ class Span:
     def __len__(self) -> int:
         return len(self.directions)
 
-    @property
-    def certainty(self) -> Tensor:
-        """(r,): the squared cosine between each direction and the signal's own, as noise of this strength leaves it.
-
-        With values s, noise σ, sides w and D, and σ²β = (signal's value)² (Benaych-Georges and Nadakuditi,
-        arXiv 1103.2221): 1 − D(β + w)/(β(β + D)).
-        """
-        units, inputs = self.weight.shape
-        if not self.noise:
-            return torch.ones_like(self.values)
-        scaled = (self.values / self.noise).square() - units - inputs
-        signal = (scaled + (scaled.square() - 4 * units * inputs).clamp(min=0).sqrt()) / 2
-        return (1 - inputs * (signal + units) / (signal * (signal + inputs))).clamp(0, 1)
-
 
 def first_layer_span(network: Victim, initial: dict[str, Tensor] | None = None) -> Span:
     """The span of the first layer's weights; of what training added to them, where the `initial` state is known.

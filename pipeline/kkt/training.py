@@ -12,6 +12,7 @@ from pipeline.errors import Failure
 from pipeline.kkt.networks import Victim, squared_norm
 from pipeline.kkt.settings import VictimSettings
 from pipeline.kkt.victim_losses import LOG_LOSSES, errors
+from pipeline.unattended import NO_CHECKPOINT, silent
 
 RECORD_EVERY = 1.02
 """History is kept at steps that grow by this factor: all of the first fifty, 700 of the first million."""
@@ -54,8 +55,8 @@ def train_victim(
     loss: str,
     *,
     order: Callable[[int], Tensor] | None = None,
-    checkpoint: Checkpoint,
-    progress: Callable[[int, int, str], None],
+    checkpoint: Checkpoint = NO_CHECKPOINT,
+    progress: Callable[[int, int, str], None] = silent,
 ) -> History:
     """Train in place on inputs (n, C, H, W), the mean taken off, and classes (n,); see VictimSettings for the methods.
 

@@ -12,8 +12,10 @@ from pipeline import located
 from pipeline.data.sources import ImageSource
 from pipeline.errors import UserError
 from pipeline.networks.efficientnet_lite import EfficientNetLite0
-from pipeline.networks.settings import FEATURES, lite0_weights
+from pipeline.networks.settings import FEATURES, Backbone, lite0_weights
 from pipeline.networks.vgg_tiny import VGGTiny
+from pipeline.unattended import silent
+from pipeline.weight_files import read_state
 
 FEATURE_BATCH = 256
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -97,7 +99,7 @@ def load_initial_weights(classifier: Classifier, source: str) -> None:
         if source == "imagenet":
             state = IMAGENET_WEIGHTS[classifier.name].get_state_dict(check_hash=True)
         else:
-            state = torch.load(located(source), map_location="cpu", weights_only=True)
+            state = read_state(located(source), located(source).name)
         state = {key: value for key, value in state.items() if not key.startswith(TOPS)}
         classifier.body.load_state_dict(state)
     except Exception as error:  # torch.load fails on a foreign file in many ways
@@ -107,6 +109,13 @@ def load_initial_weights(classifier: Classifier, source: str) -> None:
             f"pretrain.initial_weights={source}: weights of {classifier.name} not to be had ({reason}); put "
             f"torchvision's file into {cached}, or name a file with its state dict"
         ) from error
+
+
+def read_trained_weights(classifier: Classifier, settings: Backbone) -> None:
+    """Take the body's weights from the file that the experiment's `backbone.weights` names."""
+    path = settings.weights_file()
+    where = f"backbone.weights: {path}"
+    load_trained_weights(classifier, read_state(path, where), where)
 
 
 def load_trained_weights(classifier: Classifier, state: Mapping[str, torch.Tensor], origin: str) -> None:
@@ -132,7 +141,10 @@ def _own_name(backbone: str, key: str) -> str:
 
 @torch.no_grad()
 def extract_features(
-    classifier: Classifier, source: ImageSource, progress: Callable[[int, int, str], None], precision: str = "float32"
+    classifier: Classifier,
+    source: ImageSource,
+    progress: Callable[[int, int, str], None] = silent,
+    precision: str = "float32",
 ) -> torch.Tensor:
     """(n, D) float32 on the CPU: the body's output for every image of `source`, in its order; `precision` is that of
     the body's products, float32 or bfloat16."""

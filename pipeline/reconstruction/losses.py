@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import UserError
+from pipeline.weight_files import read_state
 
 Perceptual = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -50,7 +51,7 @@ def perceptual_network(
         with warnings.catch_warnings(action="ignore"):  # lpips asks torchvision in an old way
             network = lpips.LPIPS(net=name, verbose=False, pnet_rand=weights is not None)
         if weights:
-            published = torch.load(weights, map_location="cpu", weights_only=True)
+            published = read_state(Path(weights), str(weights))
             # lpips cuts torchvision's `features` into slices and keeps their numbers
             own = {key: published[f"features.{key.partition('.')[2]}"] for key in network.net.state_dict()}
             network.net.load_state_dict(own)

@@ -1,8 +1,11 @@
 """In what precision the reconstructor is trained: parameters are float32 always, products may be narrower."""
 
+import contextlib
+
 import torch
 
 from pipeline.errors import UserError
+from pipeline.precision import matmul_precision
 from pipeline.reconstruction.settings import Precision
 
 NARROW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -31,12 +34,14 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """The context of the forward pass and the loss. Also says whether float32 products may be rounded to TF32."""
-    exact = precision == "float32"
-    torch.set_float32_matmul_precision("highest" if exact else "high")
-    torch.backends.cudnn.allow_tf32 = not exact
+    """The context of the forward pass and the loss."""
     dtype = NARROW.get(precision)
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def products(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """The context of a whole training: float32 products may be rounded to TF32 in it, unless float32 was chosen."""
+    return matmul_precision("highest" if precision == "float32" else "high", device)
 
 
 def loss_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:

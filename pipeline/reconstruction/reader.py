@@ -1,20 +1,24 @@
 """The reader of an experiment's heads, from what its stages stored."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from pipeline.config import Experiment
 from pipeline.evaluation.reading import FeatureReader, WeightReader
 from pipeline.head_inversion.build import stored_inversion
+from pipeline.head_inversion.settings import inverts_heads
 from pipeline.reconstruction.candidates import candidate_groups
 from pipeline.statistics import Standardisation
 from pipeline.store import Shards
 
+if TYPE_CHECKING:
+    from pipeline.config import Experiment
+
 
 def reader_of(
-    experiment: Experiment,
+    experiment: "Experiment",
     mode: str,
     inputs: Mapping[str, Shards],
     heads: Mapping[str, np.ndarray],
@@ -28,7 +32,7 @@ def reader_of(
     if "weight_stats" in inputs:
         statistics = inputs["weight_stats"].read("all", "kept", "mean", "deviation")
         standardise = Standardisation.from_arrays(statistics, device)
-    if experiment.inverts_heads:
+    if inverts_heads(experiment):
         inversion = stored_inversion(experiment, inputs["head_inversion"], device)
         return FeatureReader(inversion, mode, experiment.task.kind, standardise.restore if standardise else None)
     size, task = experiment.shadow_models.class_size, experiment.task.kind

@@ -3,17 +3,21 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from pipeline.config import Experiment
-from pipeline.errors import Failure
+from pipeline.errors import Failure, UserError
+from pipeline.head_inversion import lessons
 from pipeline.randomness import numpy_generator
 from pipeline.reconstruction.batches import BLOCK_BYTES, Block
 from pipeline.shadow import seeds
 from pipeline.shadow.recipe import Recipe, head_of
 from pipeline.store import Shards
+
+if TYPE_CHECKING:
+    from pipeline.config import Experiment
 
 SEEDS_TOGETHER = 16
 """A stream shuffles the models of so many seeds, or fewer where memory ends: within a seed no image comes twice."""
@@ -25,7 +29,7 @@ HEADS = ("weights", "indices", "coefficients")
 
 
 def training_source(
-    experiment: Experiment,
+    experiment: "Experiment",
     inputs: Mapping[str, Shards],
     expected: np.ndarray,
     purpose: tuple[str | int, ...],
@@ -38,13 +42,32 @@ def training_source(
 
     `inputs`: what the stage reads; `part`: (number, count) of the processes that share the work.
     """
-    first = seeds.learnt_from(experiment)
+    first = lessons.first_seed(experiment)
     augmented = first.startswith("augmented")
     if experiment.shadow_models.source == "shards" and not augmented:
         return ShardSource(inputs["shadow_models"].matching("train"), expected, purpose, *part, columns)
     recipe = Recipe.of(experiment, first, inputs["deep_features"], device)
     named = seeds.augmented_seed if augmented else seeds.training_seed
     return Stream(recipe, head_of(experiment).size, *part, columns, named)
+
+
+def check_batch_size(experiment: "Experiment", key: str, models: int) -> None:
+    """Raises UserError, naming the experiment's `key`, where a step shows more shadow models than are in memory
+    together."""
+    shadow = experiment.shadow_models
+    reads_shards = shadow.source == "shards" and lessons.first_seed(experiment) == seeds.training_seed(0)
+    fitting = _seeds_that_fit(shadow.models_per_seed, head_of(experiment).size)
+    most = min(shadow.seeds if reads_shards else SEEDS_TOGETHER, fitting) * shadow.models_per_seed
+    if models > most:
+        raise UserError(
+            f"{key}: a step shows {models} shadow models, but {most} are in memory together; lower it, or raise "
+            "shadow_models.models_per_seed or shadow_models.seeds"
+        )
+
+
+def _seeds_that_fit(models: int, parameters: int) -> int:
+    """How many permutation seeds of so many models a block holds."""
+    return max(1, BLOCK_BYTES // (models * parameters * 4))
 
 
 class ShardSource:
@@ -67,7 +90,7 @@ class ShardSource:
         self.process, self.processes = process, processes
         self.lengths = shards.lengths("weights")
         self.parameters = shards.width("weights")
-        self.together = max(1, BLOCK_BYTES // (int(self.lengths.max()) * self.parameters * 4))
+        self.together = _seeds_that_fit(int(self.lengths.max()), self.parameters)
 
     def blocks(self) -> Iterator[Block]:
         for epoch in count():
@@ -136,7 +159,7 @@ class Stream:
         self.named = named
         self.recipe, self.process, self.processes, self.columns = recipe, process, processes, columns
         self.models = recipe.experiment.shadow_models.models_per_seed
-        self.together = min(SEEDS_TOGETHER, max(1, BLOCK_BYTES // (self.models * parameters * 4)))
+        self.together = min(SEEDS_TOGETHER, _seeds_that_fit(self.models, parameters))
 
     def blocks(self) -> Iterator[Block]:
         for number in count(self.process, self.processes):

@@ -51,9 +51,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Chapter:
-    """What one attack has to say: its section, further tables that only lie beside the page, and one sentence."""
+    """What one attack has to say: its sections, further tables that only lie beside the page, and one sentence."""
 
-    section: Section
+    sections: Sequence[Section]
     answer: str
     beside: Sequence[Table] = ()
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from pipeline.config import Experiment
 from pipeline.errors import Failure
 from pipeline.networks.settings import FEATURES
 from pipeline.randomness import torch_generator
@@ -19,14 +19,17 @@ from pipeline.shadow.train import train_shard
 from pipeline.store import Shards, read_arrays
 from pipeline.weight_files import read_linear_layer
 
+if TYPE_CHECKING:
+    from pipeline.config import Experiment
 
-def head_of(experiment: Experiment) -> Head:
+
+def head_of(experiment: "Experiment") -> Head:
     """The head that an experiment's models have on its backbone."""
     training = experiment.shadow_models.training
     return Head(FEATURES[experiment.backbone.name], training.hidden, training.classes)
 
 
-def known_initial_weights(experiment: Experiment) -> torch.Tensor | None:
+def known_initial_weights(experiment: "Experiment") -> torch.Tensor | None:
     """(P,), where the experiment names a file with them."""
     training, head = experiment.shadow_models.training, head_of(experiment)
     if training.initial_weights is None:
@@ -51,12 +54,12 @@ class Made:
 class Recipe:
     """Features (n, D), resident on the device that does the work, and the labels (n,) they are dealt by."""
 
-    experiment: Experiment
+    experiment: "Experiment"
     features: torch.Tensor
     labels: np.ndarray
 
     @classmethod
-    def of(cls, experiment: Experiment, shard: str, deep_features: Shards, device: torch.device) -> "Recipe":
+    def of(cls, experiment: "Experiment", shard: str, deep_features: Shards, device: torch.device) -> "Recipe":
         """For `shard` and all others of its split; raises Failure for features that are not the backbone's."""
         name = seeds.features_of(experiment, shard)
         path = deep_features.paths[name]
@@ -109,7 +112,7 @@ def read_once(path: Path, written: int):
 
 
 def training_weights(
-    experiment: Experiment, shadow_models: Shards | None, deep_features: Shards | None, device: torch.device
+    experiment: "Experiment", shadow_models: Shards | None, deep_features: Shards | None, device: torch.device
 ) -> Iterator[torch.Tensor]:
     """The weights (M, P) of every training seed in turn, from its shard or, for a stream, made now."""
     if experiment.shadow_models.source == "shards":

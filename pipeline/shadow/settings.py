@@ -20,20 +20,25 @@ Optimizer = Literal[
 class Restart(Settings):
     """Train again from a new initialisation until the final loss is low enough (CelebA)."""
 
-    loss_below: PositiveFloat
-    attempts: PositiveInt = 100
+    loss_below: PositiveFloat = Field(description="final loss that is low enough")
+    attempts: PositiveInt = Field(default=100, description="after which training fails")
 
 
 class Privacy(Settings):
     """DP-SGD with Poisson sampling. States the sampling itself: nothing is implied by a batch size."""
 
-    clip_norm: PositiveFloat
+    clip_norm: PositiveFloat = Field(description="largest norm of an image's gradient")
     sample_rate: float = Field(gt=0, le=1, description="q: each image joins each step with this probability")
     steps: PositiveInt = Field(description="T: updates of the weights, whatever an epoch may be")
-    noise_multiplier: PositiveFloat | None = None
-    target_epsilon: PositiveFloat | None = None
+    noise_multiplier: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e6,
+        description="σ: deviation of the noise in units of clip_norm; or give target_epsilon",
+    )
+    target_epsilon: PositiveFloat | None = Field(default=None, description="ε to be spent; the noise is found from it")
     delta: float | None = Field(default=None, gt=0, lt=1, description="N^-1.1 where it is not given")
-    accountant: Literal["prv", "rdp", "gdp"] = "prv"
+    accountant: Literal["prv", "rdp", "gdp"] = Field(default="prv", description="how ε is worked out from the noise")
 
     @model_validator(mode="after")
     def _one_noise(self):
@@ -49,11 +54,13 @@ class Training(Settings):
 
     classes: PositiveInt = Field(default=10, description="logits of the head; 1 means binary cross-entropy")
     hidden: PositiveInt | None = Field(default=None, description="width of a hidden ReLU layer; none = linear head")
-    optimizer: Optimizer = "sgd"
-    learning_rate: PositiveFloat
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    epochs: PositiveInt | None = None
+    optimizer: Optimizer = Field(default="sgd", description="of torch.optim")
+    learning_rate: float = Field(gt=0, le=1e6, description="of the optimizer")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(default=0.0, ge=0, description="of the optimizer")
+    epochs: PositiveInt | None = Field(
+        default=None, description="passes over the training set; private training has private.steps"
+    )
     batch_size: PositiveInt | None = Field(
         default=None, description="images a step, always the same ones together; none = the whole set"
     )
@@ -68,11 +75,15 @@ class Training(Settings):
         description="a file with the initial weights themselves, known to the adversary: every shadow model starts "
         "from them, and what training has added to them is attacked",
     )
-    positive_weight: PositiveFloat = 1.0
+    positive_weight: PositiveFloat = Field(default=1.0, description="of the positive class in the loss of one logit")
     restart: Restart | None = None
     private: Privacy | None = None
-    engine: Literal["auto", "opacus"] = "auto"
-    dtype: Literal["float32", "float64"] = "float32"
+    engine: Literal["auto", "opacus"] = Field(
+        default="auto", description="opacus: the reference implementation of private training, one model at a time"
+    )
+    dtype: Literal["float32", "float64"] = Field(
+        default="float32", description="of the arithmetic and of the weights kept"
+    )
 
     @property
     def in_sample_space(self) -> bool:
@@ -145,10 +156,21 @@ class ShadowModels(Settings):
     reconstructor trains, a fresh seed whenever one is used up; `seeds` of them then make the weights' statistics.
     """
 
-    class_size: PositiveInt
-    source: Literal["shards", "stream"] = "shards"
+    class_size: PositiveInt = Field(description="images a class in a training set")
+    source: Literal["shards", "stream"] = Field(
+        default="shards", description="shards: made once and kept; stream: made while the reconstructor trains"
+    )
     data: DataSet | None = Field(default=None, description="another data set with random labels: out of distribution")
-    seeds: PositiveInt
-    models_per_seed: PositiveInt
-    test_models: PositiveInt
+    seeds: PositiveInt = Field(description="permutation seeds of the training split; each is a shard")
+    models_per_seed: PositiveInt = Field(description="disjoint training sets that each seed deals")
+    test_models: PositiveInt = Field(description="victims, dealt from the test split")
+    test_seeds: PositiveInt = Field(
+        default=1, description="seeds that deal the test images anew, into test_models victims each; all are scored"
+    )
     training: Training
+
+    @model_validator(mode="after")
+    def _enough_for_statistics(self):
+        if self.seeds * self.models_per_seed < 2:
+            raise ValueError("one shadow model has no deviation: seeds × models_per_seed must be at least 2")
+        return self

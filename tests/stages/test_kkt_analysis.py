@@ -11,9 +11,9 @@ import torch
 from jobs.importing import import_shard
 from pipeline.config import load
 from pipeline.errors import UserError
-from pipeline.report.kkt import drawings
-from pipeline.report.kkt.figures import sheet
-from pipeline.report.kkt.findings import findings
+from pipeline.kkt.report import drawings
+from pipeline.kkt.report.figures import sheet
+from pipeline.kkt.report.findings import findings
 from pipeline.store import Result, read_arrays, read_attributes, write_shard
 from stages import stage_named
 from stages.execution import make_shard
@@ -112,7 +112,7 @@ def test_the_first_layers_weights_are_matched_as_published(small):
 def test_pictures_are_sorted_by_the_score_asked_for(small, sort_by, monkeypatch):
     drawn, draw = [], drawings.strips
     monkeypatch.setattr(drawings, "strips", lambda rows: drawn.extend(rows) or draw(rows))
-    found = findings({name: small.finished(stage_named(name)) for name in ("kkt_victim", "kkt_analysis")})
+    found = findings(small.shards_of("kkt_victim"), small.shards_of("kkt_analysis"))
     sheet(found, 3, sort_by)
     order = np.argsort(found.arrays[f"attack/{sort_by}"])[:: -1 if sort_by == "psnr" else 1]
     assert drawn[2].words == [f"{found.arrays[f'attack/{sort_by}'][place]:.2f}" for place in order[-3:]]

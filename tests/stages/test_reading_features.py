@@ -58,7 +58,7 @@ def test_every_kind_of_head_is_inverted_and_scored(tiny, kind):
     # calibrated on images held out of learning: of other victims' images, the error is about what was expected
     assert 0.7 < table["found"].mean() / table["expected"].mean() < 1.4
     scores = plan.finished(stage_named("min_mse"))
-    for mode in plan.experiment.modes:
+    for mode in plan.experiment.reconstructor.modes:
         found = scores.read(mode)
         groups = 10 if mode == "conditional" else 1
         assert found["h0/min_mse"].shape == (10, groups)

@@ -7,9 +7,8 @@ from pipeline.kkt.analysis.identification import Identification, identify
 from pipeline.kkt.analysis.match import HIT, Matching, match
 from pipeline.kkt.analysis.neighbours import nearest
 from pipeline.kkt.analysis.oracle import oracle_loss
-from pipeline.kkt.analysis.picks import agreement, first_distinct, rankings
 from pipeline.kkt.analysis.scores import pair_scores, to_pixels
-from pipeline.kkt.analysis.trials import Trials
+from pipeline.kkt.analysis.trials import Trials, agreement, first_distinct, rankings
 from pipeline.kkt.networks import Victim
 from pipeline.kkt.problems import Problem
 

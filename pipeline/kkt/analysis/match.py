@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import Failure
-from pipeline.kkt.analysis.neighbours import nearest
+from pipeline.kkt.analysis.neighbours import VOTERS, elect, nearest
 from pipeline.kkt.analysis.scores import pair_scores, to_pixels
 from pipeline.kkt.analysis.settings import AnalysisSettings, FirstLayerSearch, Metric, Scaling, Vote
-from pipeline.kkt.analysis.votes import VOTERS, elect
 
 SMALL_SIDE = 4
 HIT = {"ssim": 0.4, "correlation": 0.9}

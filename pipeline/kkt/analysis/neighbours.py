@@ -7,10 +7,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.evaluation.image_metrics import ssim
-from pipeline.kkt.analysis.settings import Metric
+from pipeline.kkt.analysis.settings import Metric, Vote
 
 BLOCK_NUMBERS = 1 << 25
 """How many numbers the largest intermediate of a block may hold: 128 MiB in float32."""
+VOTERS = 64
+"""How many near-ties vote at most."""
+BEST = 10
+"""Of how many training images the mean distance stops a trial, as the published programs do."""
 
 
 @dataclass(frozen=True)
@@ -90,3 +94,31 @@ def nearest(
         indices = torch.cat([indices, near.indices + start], 1).gather(1, order)
         found, indices = found[:, :keep], indices[:, :keep]
     return Neighbours(indices, found)
+
+
+def elect(candidates: Tensor, found: Neighbours, vote: Vote, near_tie: float) -> Tensor:
+    """(n, C, H, W) from candidates (M, C, H, W): pixel by pixel over those within `near_tie` × the least distance."""
+    if vote == "min":
+        return candidates[found.indices[:, 0]]
+    voters = found.distances <= near_tie * found.distances[:, :1]
+    return torch.stack([_count(candidates[row[votes]], vote) for row, votes in zip(found.indices, voters, strict=True)])
+
+
+def _count(votes: Tensor, vote: Vote) -> Tensor:
+    if vote == "mean":
+        return votes.mean(0)
+    return votes.median(0).values if vote == "median" else votes.mode(0).values
+
+
+def best_distances(candidates: Tensor, images: Tensor, metric: str) -> Tensor:
+    """(S,) for candidates (S, m, C, H, W) and images (n, C, H, W), the mean taken off: see StopSettings.
+
+    Of fewer than ten images that are nearest to a candidate, the mean is over those there are.
+    """
+    return torch.stack([_best_distance(own, images.to(own), metric) for own in candidates])
+
+
+def _best_distance(candidates: Tensor, images: Tensor, metric: str) -> Tensor:
+    least, nearest = (distances(candidates, images, metric) * images[0].numel()).min(1)
+    of_images = least.new_full((len(images),), torch.inf).scatter_reduce(0, nearest, least, "amin")
+    return of_images[of_images.isfinite()].sort().values[:BEST].mean()

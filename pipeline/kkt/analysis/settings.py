@@ -20,8 +20,10 @@ class TrialSelection(Settings):
     most hits.
     """
 
-    by: Literal["all", "loss", "agreement", "training_set"] = "all"
-    keep: PositiveInt | None = None
+    by: Literal["all", "loss", "agreement", "training_set"] = Field(
+        default="all", description="what trials are chosen by"
+    )
+    keep: PositiveInt | None = Field(default=None, description="trials that are left")
 
     @model_validator(mode="after")
     def _keep_where_needed(self):
@@ -36,9 +38,11 @@ class FirstLayerSearch(Settings):
     `metric`: null = ncc, l2 for images of less than four pixels a side.
     """
 
-    metric: Metric | None = None
-    best_buddies: bool = True
-    vote: Vote = "mean"
+    metric: Metric | None = Field(
+        default=None, description="of the neighbour search; none = ncc, l2 for images of less than four pixels a side"
+    )
+    best_buddies: bool = Field(default=True, description="a candidate stands only for the image it is nearest to")
+    vote: Vote = Field(default="mean", description="over near-ties")
     near_tie: float = Field(default=1.1, ge=1, description="distance of a near-tie, in units of the nearest's")
 
 
@@ -52,16 +56,22 @@ class AnalysisSettings(Settings):
     whose plain background min-max scaling does not bring back.
     """
 
-    metric: Metric | None = None
+    metric: Metric | None = Field(
+        default=None,
+        description="of the neighbour search; none = ncc_half, l2 for images of less than four pixels a side",
+    )
     best_buddies: bool = Field(default=False, description="a candidate stands only for the image it is nearest to")
     vote: Vote = Field(default="min", description="over near-ties; min = the nearest candidate alone")
     near_tie: float = Field(default=1.1, ge=1, description="distance of a near-tie, in units of the nearest's")
-    scaling: Scaling | None = None
+    scaling: Scaling | None = Field(default=None, description="of x + mean before it is scored; none = min_max")
     trials: TrialSelection = TrialSelection()
     duplicate_distance: PositiveFloat = Field(
         default=0.3, description="candidates nearer to one another than this count as one among an adversary's picks"
     )
-    identify_by: Literal["ssim", "correlation"] | None = None
+    identify_by: Literal["ssim", "correlation"] | None = Field(
+        default=None,
+        description="score that tells a training image from its decoys; none = ssim, correlation for grey images",
+    )
     decoys: PositiveInt | None = Field(
         default=None, description="unlearnt images each training image is told from; none = as many as there are, to 49"
     )

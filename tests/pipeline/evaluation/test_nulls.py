@@ -59,6 +59,7 @@ def scored(network, world):
             2,
             victims,
             victims.groups[:, :, 0].numpy(),
+            None,
             reader=reader_of(standardise),
             correlation=lambda: correlation([weights], standardise),
             blocks=lambda: [weights[:50], weights[50:]],
@@ -125,6 +126,16 @@ def test_every_victim_gives_its_weights_to_another_without_a_common_image():
     assert sorted(partner) == list(range(300))
     assert not any(set(indices[v]) & set(indices[partner[v]]) for v in range(300))
     assert np.array_equal(partner, other_victims(indices, indices, np.random.default_rng(1)))
+
+
+def test_no_persons_weights_are_held_against_another_victim_about_that_person():
+    rng = np.random.default_rng(0)
+    indices, persons = np.arange(600).reshape(200, 3), rng.permutation(np.repeat(np.arange(5), 40))
+    partner = other_victims(indices[:, :1], indices, np.random.default_rng(1), persons)
+    assert sorted(partner) == list(range(200))
+    assert (persons[partner] != persons).all()
+    without = other_victims(indices[:, :1], indices, np.random.default_rng(1))
+    assert (persons[without] == persons).any()
 
 
 @pytest.mark.parametrize("indices", [np.array([[1, 2]]), np.array([[1, 2], [2, 3], [1, 3]])])

@@ -6,7 +6,7 @@ import torch
 
 from pipeline.checkpoint import Checkpoint
 from pipeline.errors import UserError
-from pipeline.kkt.analysis.stopping import best_distances
+from pipeline.kkt.analysis.neighbours import best_distances
 from pipeline.kkt.attack import first_stack, run_attack
 from pipeline.kkt.multipliers import candidate_labels, coefficients, penalty
 from pipeline.kkt.objectives import add_range_penalty, naive_objective, stationarity_objective

@@ -95,5 +95,5 @@ class TestWeightsInAWrapper:
 
     def test_of_something_else_are_refused_in_one_line(self, tmp_path):
         torch.save({"batch": None, "epoch": 7, "state_dict": [1, 2]}, tmp_path / "list.pth")
-        with pytest.raises(UserError, match=r"list.pth cannot be read as a state dict"):
+        with pytest.raises(UserError, match=r"list.pth: batch is nothing; expected names with tensors"):
             read_weights(self.drawn(0), tmp_path / "list.pth")

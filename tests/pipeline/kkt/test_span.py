@@ -39,16 +39,6 @@ def test_noise_and_rank_are_read_off_the_singular_values(noise):
     assert found == pytest.approx(noise, rel=0.02)
 
 
-def test_directions_are_as_certain_as_random_matrices_allow():
-    """Measured squared cosines between planted directions and those found, against the law's own."""
-    weight, planted_directions = planted([60.0, 35.0, 25.0], 1.0)
-    span = first_layer_span(network_with(weight))
-    cosines = (span.directions * planted_directions).sum(1).square()
-    assert len(span) == 3
-    assert torch.allclose(span.certainty, cosines, atol=0.05)
-    assert (span.certainty.diff() < 0).all()
-
-
 def test_noise_alone_has_no_span():
     weight, _ = planted([0.0], 1e-4)
     with pytest.raises(Failure, match="the victim's first layer is noise alone"):

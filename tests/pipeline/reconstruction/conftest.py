@@ -15,7 +15,7 @@ from pipeline.reconstruction.candidates import candidate_groups
 from pipeline.reconstruction.examples import weight_examples
 from pipeline.reconstruction.settings import Reconstructor as Settings
 from pipeline.reconstruction.sources import ShardSource
-from pipeline.reconstruction.train import train_reconstructor
+from pipeline.reconstruction.train import Lesson, train_reconstructor
 from pipeline.statistics import Standardisation
 from pipeline.store import Result, Shards, write_shard
 
@@ -68,22 +68,17 @@ def train(shards, directory, *, mode="conditional", period=3600.0, stop_at=None,
         calls += 1
         return scores(watched[calls - 1] if watched else float(judged.final[2].weight.detach().abs().mean()))
 
+    examples = weight_examples(
+        ShadowBatches(source_of(shards, *part), models, ("batches",), CPU).from_step,
+        standardise,
+        partial(candidate_groups, class_size=1, mode=mode, task="multiclass"),
+        network.classes,
+        models,
+        ("class", part[0]),
+    )
     state, _ = train_reconstructor(
-        network,
-        weight_examples(
-            ShadowBatches(source_of(shards, *part), models, ("batches",), CPU).from_step,
-            standardise,
-            partial(candidate_groups, class_size=1, mode=mode, task="multiclass"),
-            network.classes,
-            models,
-            ("class", part[0]),
-        ),
-        images,
-        settings,
-        perceptual=None,
-        validate=validate,
+        Lesson(network, examples, images, settings, validate),
         checkpoint=Checkpoint(directory / "c", "f", period),
-        progress=lambda done, total, text: None,
         processes=Processes(part[0], part[1]),
     )
     return state

@@ -58,7 +58,7 @@ def test_two_processes_share_the_shards_between_them(shards):
 
 
 def test_too_large_a_batch_is_refused(shards):
-    with pytest.raises(UserError, match=r"reconstructor.batch_size is 101, but there are 100"):
+    with pytest.raises(UserError, match=r"a step shows 101 shadow models, but 100 are in memory"):
         ShadowBatches(source_of(shards), 101, ("test",), CPU)
 
 

@@ -16,7 +16,7 @@ from pipeline.reconstruction.batches import ShadowBatches
 from pipeline.reconstruction.board import TensorBoard, check_tensorboard
 from pipeline.reconstruction.examples import class_labels
 from pipeline.reconstruction.forward import compiled
-from pipeline.reconstruction.precision import autocast, resolved
+from pipeline.reconstruction.precision import autocast, products, resolved
 from pipeline.reconstruction.settings import Reconstructor as Settings
 from pipeline.reconstruction.train import learning_rate
 from tests.pipeline.reconstruction.conftest import CPU, scores, source_of, train
@@ -150,11 +150,19 @@ def test_precision_by_capability(monkeypatch):
         resolved("bfloat16", gpu)
 
 
-def test_tf32_is_taken_only_when_it_is_asked_for():
+def test_tf32_is_taken_only_when_it_is_asked_for_and_only_within_the_training():
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     for precision, expected in (("float32", "highest"), ("tf32", "high"), ("float32", "highest")):
-        autocast(precision, CPU)
-        assert torch.get_float32_matmul_precision() == expected
-        assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+        with products(precision, CPU):
+            assert torch.get_float32_matmul_precision() == expected
+            assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+
+
+def test_a_training_leaves_the_precision_of_the_process_alone(shards, tmp_path):
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    train(shards, tmp_path, precision="bfloat16")
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
 
 
 def test_where_it_cannot_be_compiled_the_network_is_used_as_it_is(monkeypatch):
@@ -195,8 +203,7 @@ def test_a_checkpoint_of_other_processes_is_refused(shards, tmp_path):
         train(shards, tmp_path, period=0.0, stop_at=1)
     path = tmp_path / "c"
     content = torch.load(path, weights_only=True)
-    content["state"]["processes"] = 2
-    torch.save(content, path)
+    Checkpoint(path, "f", period=0.0).offer(lambda: content | {"processes": 2})
     with pytest.raises(UserError, match=r"was written by 2 processes, and these are 1: start as many"):
         train(shards, tmp_path)
 

@@ -12,8 +12,8 @@ from scipy.special import expit
 from pipeline.evaluation.curves import published
 from pipeline.evaluation.intervals import share
 from pipeline.evaluation.rates import rates, victims_by_recovered
+from pipeline.reconstruction.chapter import Outcome, chapter_of_mode
 from pipeline.report.page import Section, render
-from pipeline.report.reconstructor import Outcome, chapter
 
 pytestmark = pytest.mark.browser
 PHONE = 360
@@ -75,9 +75,9 @@ def page() -> bytes:
         roc[f"{null}/recovered"] = np.stack([victims_by_recovered(one <= 0.1) for one in (h0, h1)])
         roc[f"{null}/any_recovered"] = np.stack([share((one <= 0.1).any(1)[:, None]) for one in (h0, h1)])
     outcome = Outcome("conditional", scores, roc, 0.1, False, "correlation", "LPIPS was not asked for")
-    told = chapter(outcome, rng.integers(0, 256, (50, 1, 32, 32), dtype=np.uint8), 4)
+    told = chapter_of_mode(outcome, rng.integers(0, 256, (50, 1, 32, 32), dtype=np.uint8), 4)
     long = Section("Configuration", preformatted="a_key_without_any_spaces_in_it: " + "x" * 400)
-    return render("made up", f"A sentence. {told.answer}", [told.section, long])
+    return render("made up", f"A sentence. {told.answer}", [told.sections[0], long])
 
 
 def measured(browser, page, tmp_path, *arguments, width: int | None = None) -> tuple[dict, str]:

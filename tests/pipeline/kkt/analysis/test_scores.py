@@ -9,10 +9,9 @@ import torch
 from pipeline import ROOT
 from pipeline.errors import Failure
 from pipeline.kkt.analysis.match import Matching, match
-from pipeline.kkt.analysis.neighbours import Neighbours
+from pipeline.kkt.analysis.neighbours import Neighbours, elect
 from pipeline.kkt.analysis.scores import correlation, min_max_scaled, pair_scores, to_pixels
 from pipeline.kkt.analysis.settings import AnalysisSettings
-from pipeline.kkt.analysis.votes import elect
 
 TILES = ROOT.parent / "shared" / "data" / "kkt" / "haim2022_notebook_top30_pairs.npz"
 

@@ -1,4 +1,4 @@
-"""How exactly float32 matrices are multiplied: part of an attack's settings, and nobody else's business."""
+"""How exactly float32 matrices are multiplied, within a block: what runs before and after it computes as it did."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ ALLOWED = 4.0
 
 @contextlib.contextmanager
 def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
-    """torch.set_float32_matmul_precision within the block.
+    """torch.set_float32_matmul_precision within the block, for cuDNN's convolutions too.
 
     high and medium let TF32 or bfloat16 products stand in where the device has them, and are other, often faster
     routines of full exactness where it has not. verified: the fastest that is as exact as highest on this device.
@@ -23,12 +23,14 @@ def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _set(precision: str) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
+    before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = precision != "highest"
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def _verified(device: torch.device) -> str:

@@ -5,10 +5,10 @@ import json
 import numpy as np
 
 from pipeline.kkt.analysis.judgement import PLANE_MARGIN
-from pipeline.report.kkt import drawings
-from pipeline.report.kkt.drawings import Strip
-from pipeline.report.kkt.findings import DISTANCES, TITLES, Findings, oracle
-from pipeline.report.kkt.tables import rankings
+from pipeline.kkt.report import drawings
+from pipeline.kkt.report.drawings import Strip
+from pipeline.kkt.report.findings import DISTANCES, TITLES, Findings, oracle
+from pipeline.kkt.report.tables import rankings
 from pipeline.report.page import Figure
 from pipeline.store import Shards
 

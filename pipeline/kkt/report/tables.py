@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.kkt.analysis.identification import Rate
 from pipeline.kkt.analysis.match import HIT
-from pipeline.report.kkt.findings import NULLS, SOURCES, TITLES, Findings, class_errors, counts, oracle
+from pipeline.kkt.report.findings import NULLS, SOURCES, TITLES, Findings, class_errors, counts, oracle
 from pipeline.report.page import Table
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipeline.kkt import precision
-from pipeline.kkt.precision import matmul_precision, product_error
+from pipeline import precision
+from pipeline.precision import matmul_precision, product_error
 
 CPU = torch.device("cpu")
 

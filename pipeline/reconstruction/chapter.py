@@ -1,20 +1,26 @@
 """What the reconstructor attack reports: rates with intervals against every null, curves and reconstructions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.attack import Finished
+from pipeline.errors import UserError
+from pipeline.evaluation.intervals import share
 from pipeline.evaluation.rates import METHODS
+from pipeline.head_inversion.section import unlike_caution
 from pipeline.randomness import numpy_generator
+from pipeline.reconstruction.cautions import cautions
 from pipeline.report import figures
-from pipeline.report.cautions import cautions
-from pipeline.report.head_inversion import unlike_caution
 from pipeline.report.page import Chapter, Figure, Section
 from pipeline.report.table import Interval, Table
+from pipeline.shadow.spent import epsilon
+from pipeline.store import Shards
 
 METRICS = {"min_mse": "min-MSE", "psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS"}
 COLUMNS_OF_SINGLES = 10
+EPSILON = "ε"
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -29,6 +35,22 @@ class Outcome:
     pinned: bool
     main_null: str
     said_of_lpips: str
+    said_of_accuracy: str = ""
+
+    @classmethod
+    def of(cls, mode: str, min_mse: Shards, roc: Shards) -> "Outcome":
+        """Of the stored scores and the stored rates."""
+        facts = roc.attributes(mode)
+        return cls(
+            mode=mode,
+            scores=min_mse.read(mode),
+            roc=roc.read(mode),
+            threshold=float(facts["threshold"]),
+            pinned=bool(facts["threshold_pinned"]),
+            main_null=str(facts["null"]),
+            said_of_lpips=str(min_mse.attributes(mode)["lpips"]),
+            said_of_accuracy=str(min_mse.attributes(mode).get("said_of_accuracy", "")),
+        )
 
     @property
     def nulls(self) -> list[str]:
@@ -42,6 +64,23 @@ class Outcome:
     def h1(self, null: str) -> np.ndarray:
         """(V, draws, G)."""
         return self.scores[f"h1/{null}/min_mse"]
+
+
+def seeds_table(outcome: Outcome) -> Table:
+    """Pooled rates of each test seed against the main null, and their mean over seeds."""
+    rates, wanted = outcome.rates(outcome.main_null), outcome.roc["false_positive_rates"]
+    apart = {name: rates[f"by_seed/{name}"] for name in ("auc", "tpr", "threshold_tpr", "threshold_fpr", "resolved")}
+    rows = []
+    for seed in range(len(apart["auc"])):
+        auc, at, hits, false_hits = quoted(apart, seed, wanted)
+        rows.append([f"test seed {seed}", auc, *at, hits, false_hits])
+    over = {name: rates[f"over_seeds/{name}"] for name in ("auc", "tpr", "threshold_tpr", "threshold_fpr")}
+    at = [Interval(*triple, bound=not ok) for triple, ok in zip(over["tpr"][0], apart["resolved"].all(0), strict=True)]
+    ends = (Interval(*over[name]) for name in ("threshold_tpr", "threshold_fpr"))
+    rows.append(["mean over seeds", Interval(*over["auc"]), *at, *ends])
+    targets = [f"TPR at FPR {100 * rate:g} %" for rate in wanted]
+    columns = ["victims of", "AUC", *targets, "TPR at threshold", "FPR at threshold"]
+    return Table(columns, rows, f"seeds_{outcome.mode}")
 
 
 def scopes(rates: Arrays) -> list[str]:
@@ -109,6 +148,26 @@ def published_table(outcome: Outcome) -> Table:
     return Table(
         ["as published", *(f"TPR, {name.replace('_', '-')}" for name in METHODS)], rows, f"published_{outcome.mode}"
     )
+
+
+def accuracy_table(outcome: Outcome) -> Table:
+    """How well the victims do what they were trained for; true-positive and -negative rates of heads with one logit."""
+    person = outcome.scores.get("h0/person")
+    units = None if person is None else np.unique(person, return_inverse=True)[1].reshape(-1)
+    dealings = 1 if person is not None else int(outcome.scores["h0/seed"].max()) + 1
+    kinds = {"": "accuracy", "_true_positive": "true-positive rate", "_true_negative": "true-negative rate"}
+    kinds = {kind: title for kind, title in kinds.items() if f"victims/trained{kind}" in outcome.scores}
+    rows = [
+        [
+            of,
+            *(
+                Interval(*share(outcome.scores[f"victims/{name}{kind}"][:, None], units, dealings=dealings))
+                for kind in kinds
+            ),
+        ]
+        for name, of in (("trained", "the images that trained each"), ("unseen", "all others of the split"))
+    ]
+    return Table(["right answers on", *kinds.values()], rows, f"victims_{outcome.mode}")
 
 
 def likeness_table(outcome: Outcome) -> Table:
@@ -232,17 +291,17 @@ def drawings(outcome: Outcome) -> list[Figure]:
     return found
 
 
-def chapter(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
+def chapter_of_mode(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
     """`images` (n, C, S, S) uint8 are the test split; `shown` victims are pictured each way."""
     h0, main = outcome.scores["h0/min_mse"], outcome.main_null
-    rates = outcome.rates(main)
+    rates, unit = outcome.rates(main), "persons" if "h0/person" in outcome.scores else "victims"
     text = (
         f"{len(h0)} victims with {h0.shape[1]} reconstructions. Mean min-MSE {h0.mean():.4f} for real victims (H0), "
         f"{outcome.h1(main).mean():.4f} for weights that saw none of the images (H1, {main.replace('_', ' ')}). "
         f"The nearest-neighbour threshold {outcome.threshold:.4f} is "
         f"{'pinned by the experiment' if outcome.pinned else 'computed'}. Thresholds for a false-positive rate, and "
         "fits, come from one half of the victims and rates from the other, and the other way round. Intervals are "
-        "95 %, victims resampled; ≤ marks a rate that the sample cannot resolve. MSE is of images in [-1, 1]; PSNR and "
+        f"95 %, {unit} resampled; ≤ marks a rate that the sample cannot resolve. MSE is of images in [-1, 1]; PSNR and "
         f"SSIM are of [0, 1], range 1. {outcome.said_of_lpips}."
     )
     if "minus_one" in outcome.nulls:
@@ -255,6 +314,16 @@ def chapter(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
     tables = [rates_table(outcome, main), nulls_table(outcome), methods_table(outcome), likeness_table(outcome)]
     if len(rates["auc"]) > 1:
         tables.append(recovery_table(outcome))
+    if "victims/trained" in outcome.scores:
+        tables.append(accuracy_table(outcome))
+    elif outcome.said_of_accuracy:
+        text += f" {outcome.said_of_accuracy}."
+    if "by_seed/auc" in rates:
+        tables.append(seeds_table(outcome))
+        text += (
+            " The test seeds deal the same images again: intervals of a seed, and of all victims pooled, are about "
+            "other images too, so pooling leaves them as wide; that of the mean over seeds is about other deals alone."
+        )
     section = Section(
         f"Reconstruction, {outcome.mode}",
         text,
@@ -273,4 +342,45 @@ def chapter(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
     )
     beside = [scores_table(outcome), curve_table(outcome), methods_table(outcome, everything=True)]
     beside += [rates_table(outcome, null) for null in outcome.nulls[1:]]
-    return Chapter(section, answer, beside)
+    return Chapter([section], answer, beside)
+
+
+def threshold_section(nearest_neighbour: Shards) -> Section:
+    """The nearest-neighbour threshold, class by class."""
+    per_class = nearest_neighbour.read("threshold", "per_class")["per_class"]
+    rows = [["all classes", f"{per_class.mean():.4f}"], *([f"class {k}", f"{v:.4f}"] for k, v in enumerate(per_class))]
+    text = "Mean MSE, in [-1, 1], from a test image to the nearest training image of its class; averaged over classes."
+    return Section("Nearest-neighbour threshold", text, [Table(["of", "threshold"], rows, "threshold")])
+
+
+def comparison(finished: Sequence[Finished]) -> Table:
+    """One row per experiment and mode: what was trained, at what cost in privacy, and the pooled rates with intervals.
+
+    Raises Failure where an experiment is not finished, UserError where they quote other false-positive rates.
+    """
+    rows, wanted = [], ()
+    for one in finished:
+        experiment, roc, scores = one.experiment, one.shards_of("roc"), one.shards_of("min_mse")
+        training = experiment.shadow_models.training
+        for mode in roc.names:
+            outcome, record = Outcome.of(mode, scores, roc), scores.attributes(mode)
+            if rows and tuple(outcome.roc["false_positive_rates"]) != wanted:
+                raise UserError(
+                    "compare: the experiments have other evaluation.false_positive_rates; give all the same"
+                )
+            wanted = tuple(outcome.roc["false_positive_rates"])
+            auc, at, *at_threshold = quoted(outcome.rates(outcome.main_null), 0, outcome.roc["false_positive_rates"])
+            unseen = record.get("accuracy_unseen")
+            facts = [
+                experiment.shadow_models.class_size,
+                training.epochs or training.private.steps,
+                training.init_std if training.initial == "normal" else training.initial,
+                epsilon(one),
+                "–" if unseen is None else f"{float(unseen):.4f}",
+            ]
+            rows.append([experiment.title, mode, *facts, auc, *at, *at_threshold])
+    facts = ["class size", "epochs or steps", "init std", EPSILON, "victim accuracy"]
+    targets = [f"TPR at FPR {100 * rate:g} %" for rate in wanted]
+    return Table(
+        ["experiment", "mode", *facts, "AUC", *targets, "TPR at threshold", "FPR at threshold"], rows, "comparison"
+    )

@@ -65,12 +65,9 @@ class Findings:
         return Identification(*(self.arrays[name] for name in names), int(self.facts["decoys"]))
 
 
-def findings(inputs: Mapping[str, Shards]) -> Findings:
-    """From the shards of kkt_victim and kkt_analysis."""
-    analysis = inputs["kkt_analysis"]
-    return Findings(
-        analysis.read("analysis"), analysis.attributes("analysis"), inputs["kkt_victim"].attributes("victim")
-    )
+def findings(victim: Shards, analysis: Shards) -> Findings:
+    """From the stored victim and the stored analysis."""
+    return Findings(analysis.read("analysis"), analysis.attributes("analysis"), victim.attributes("victim"))
 
 
 def counts(found: Findings, source: str) -> dict[str, int]:

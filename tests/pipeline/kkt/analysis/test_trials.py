@@ -8,9 +8,8 @@ import torch
 
 from pipeline.errors import Failure
 from pipeline.kkt.analysis.neighbours import distances
-from pipeline.kkt.analysis.picks import agreement, first_distinct, rankings
 from pipeline.kkt.analysis.settings import TrialSelection
-from pipeline.kkt.analysis.trials import Trials, chosen, merged
+from pipeline.kkt.analysis.trials import Trials, agreement, chosen, first_distinct, merged, rankings
 from pipeline.store import Result, Shards, write_shard
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pipeline.report.kkt.figures import curves, picks_sheet, plane, sheet
-from pipeline.report.kkt.findings import Findings, answer
-from pipeline.report.kkt.tables import (
+from pipeline.kkt.report.figures import curves, picks_sheet, plane, sheet
+from pipeline.kkt.report.findings import Findings, answer
+from pipeline.kkt.report.tables import (
     classes_table,
     hits_table,
     identification_table,
@@ -53,4 +53,4 @@ def chapter(found: Findings, attack: Shards, shown: int, sort_by: str | None = N
     (tables if len(trials.rows) <= MOST_TRIALS_SHOWN else beside).append(trials)
     if len(attack.read(attack.names[0], "history/iteration")["history/iteration"]):
         figures.append(curves(found, attack))
-    return Chapter(Section("KKT reconstruction", text, tables, figures), answer(found), beside)
+    return Chapter([Section("KKT reconstruction", text, tables, figures)], answer(found), beside)

@@ -95,4 +95,4 @@ def chapter(found: Mapping[str, Outcome], shown: int) -> Chapter:
     )
     answer = "; ".join(f"{row[0]}: {row[2]} of {row[1]} images certified" for row in summary.rows)
     section = Section("Gradient inversion", text, [summary], sheets)
-    return Chapter(section, answer, [scores_table(attack, rows) for attack, (rows, _, _) in found.items()])
+    return Chapter([section], answer, [scores_table(attack, rows) for attack, (rows, _, _) in found.items()])

@@ -1,0 +1,159 @@
+"""What is added stands alone: an attack is a package, its stages and a name in the list; a data set is one file."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import ROOT
+
+ENTRY = '''
+"""Guesses the mean of numbers, as an attack."""
+from pydantic import PositiveInt
+
+from pipeline.attack import Attack, Part
+from pipeline.settings import Settings
+
+
+class Guess(Settings):
+    numbers: PositiveInt = 8
+
+
+def refuse(experiment):
+    if experiment.guess and experiment.guess.numbers > 100:
+        raise ValueError("guess.numbers is more than anybody can guess")
+
+
+def error(guesses):
+    return abs(float(guesses.attributes("guess")["mean"]) - 3.5)
+
+
+def chapter(experiment, inputs):
+    from pipeline.report.page import Chapter, Section
+
+    return Chapter([Section("Guessing", "A chapter of its own.")], f"off by {error(inputs['guesses']):.2f}")
+
+
+def summarise(finished):
+    from pipeline.report.table import Table
+
+    rows = [[one.experiment.title, "mean", f"{error(one.shards_of('guesses')):.2f}"] for one in finished]
+    return Table(["experiment", "of", "error"], rows, "guesses")
+
+
+ATTACK = Attack(
+    name="guess",
+    parts={"guess": Part(Guess)},
+    stages=("guesses",),
+    is_made=lambda experiment: experiment.guess is not None,
+    refuse=refuse,
+    describe=lambda experiment, inputs: [f"{experiment.guess.numbers} numbers"],
+    shown=lambda experiment: {},
+    chapter=chapter,
+    summarise=summarise,
+)
+'''
+STAGE = '''
+"""Guess the mean of numbers."""
+from pipeline.store import Result
+from stages.command import main
+from stages.stage import Resources, Stage
+
+
+def run(work):
+    import numpy as np
+
+    numbers = np.arange(work.experiment.guess.numbers)
+    return Result({"numbers": numbers}, {"mean": float(numbers.mean())})
+
+
+STAGE = Stage(
+    name="guesses",
+    shards=lambda experiment: ["guess"] if experiment.guess else [],
+    inputs=lambda experiment: [],
+    settings=lambda experiment, shard: experiment.guess.model_dump(mode="json"),
+    resources=lambda experiment: Resources(seconds_per_shard=1.0),
+    run=run,
+)
+
+if __name__ == "__main__":
+    main(STAGE, __doc__)
+'''
+
+
+DATA_SET = '''
+"""Stripes: grey images whose class is the width of their stripes."""
+from pipeline.data.record import Record
+
+
+def read(dataset, split, root):
+    import numpy as np
+
+    from pipeline.data.sources import from_array
+
+    labels = np.arange(20) % 4
+    columns = np.indices((16, 16))[1]
+    return from_array(np.stack([columns // (k + 1) % 2 * 255 for k in labels]).astype(np.uint8), labels)
+
+
+RECORDS = (Record("stripes", read, "20 images of stripes", "none", ("nothing",), channels=1, size=16),)
+'''
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A copy of the program."""
+    for floor in ("pipeline", "stages", "jobs"):
+        shutil.copytree(ROOT / floor, tmp_path / floor, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+@pytest.fixture
+def checkout(program):
+    """With one more package, one more stage and one more name in the list of attacks."""
+    package = program / "pipeline" / "guess"
+    package.mkdir()
+    (package / "__init__.py").write_text('"""Guessing."""\n')
+    (package / "entry.py").write_text(ENTRY)
+    (program / "stages" / "guesses.py").write_text(STAGE)
+    listed = program / "pipeline" / "attacks.py"
+    listed.write_text(listed.read_text().replace('"kkt")', '"kkt", "guess")'))
+    (program / "mine.yml").write_text("guess:\n  numbers: 10\n")
+    return program
+
+
+def jobs(checkout, *arguments):
+    command = [sys.executable, "-m", "jobs", *arguments]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+
+
+def test_a_new_attack_is_a_package_its_stages_and_an_entry(checkout):
+    done = jobs(checkout, "run", "mine.yml", "--executor", "inline")
+    assert done.returncode == 0, done.stderr
+    page = (checkout / "runs" / "mine" / "report" / "index.html").read_text()
+    assert "10 numbers, experiment seed 0. off by 1.00." in page
+    assert "A chapter of its own." in page
+    told = jobs(checkout, "compare", "mine.yml")
+    assert told.returncode == 0, told.stderr
+    assert [line.split() for line in told.stdout.splitlines()] == [
+        ["experiment", "of", "error"],
+        ["mine", "mean", "1.00"],
+    ]
+    refused = jobs(checkout, "run", "mine.yml", "--set", "guess.numbers=101")
+    assert refused.returncode == 2
+    assert refused.stderr == "error: mine.yml: guess.numbers is more than anybody can guess\n"
+
+
+def test_a_new_data_set_is_one_file(program):
+    (program / "pipeline" / "data" / "sets" / "stripes.py").write_text(DATA_SET)
+    lines = (
+        "from pathlib import Path; from pipeline.data.settings import DataSet; from pipeline.data.sources import load; "
+        "from pipeline.data.images import target_images; data = DataSet(name='stripes'); "
+        "print(target_images(load(data, 'train', Path('nowhere')), data.image_size).shape, data.channels)"
+    )
+    done = subprocess.run([sys.executable, "-c", lines], cwd=program, capture_output=True, text=True, check=False)
+    assert done.stdout == "torch.Size([20, 1, 16, 16]) 1\n", done.stderr
+    (program / "mine.yml").write_text("data: {name: stripe}\n")
+    refused = jobs(program, "run", "mine.yml")
+    assert "'stripes'" in refused.stderr and refused.returncode == 2
