@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
-from torchvision.transforms import InterpolationMode, functional
+from torchvision.transforms import functional
 
 from pipeline import located
+from pipeline.data.resizing import to_short_side
 from pipeline.data.settings import DataSet
 from pipeline.errors import UserError
 
@@ -172,8 +173,7 @@ def _celeba(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     short, side = CELEBA_SIDES
 
     def cut(file: Path) -> torch.Tensor:
-        photo = functional.resize(_decode(file), short, InterpolationMode.BICUBIC, antialias=True)
-        return functional.center_crop(photo, [side, side])
+        return functional.center_crop(to_short_side(_decode(file), short), [side, side])
 
     return ImageSource(labels, lambda indices: torch.stack([cut(files[i]) for i in indices]), attributes, bicubic=True)
 
