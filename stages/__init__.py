@@ -17,6 +17,7 @@ NAMES = (
     "head_inversion",
     "reconstructor",
     "min_mse",
+    "baselines",
     "roc",
     "gradient_inversion",
     "kkt_victim",

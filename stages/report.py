@@ -50,6 +50,20 @@ def reconstruction_chapters(work: Work) -> list["Chapter"]:
     return chapters
 
 
+def baseline_sections(work: Work) -> list["Section"]:
+    """What adversaries without the model achieve."""
+    from pipeline.report.baselines import section
+    from pipeline.report.table import Interval
+
+    found = []
+    for mode in work.inputs["baselines"].names if "baselines" in work.inputs else ():
+        said, h0 = work.inputs["roc"].attributes(mode), work.inputs["min_mse"].read(mode, "h0/min_mse")["h0/min_mse"]
+        attack = work.inputs["roc"].read(mode)[f"{said['null']}/threshold_tpr"][0]
+        baselines = work.inputs["baselines"].read(mode)
+        found.append(section(baselines, h0, Interval(*attack), float(said["threshold"]), mode))
+    return found
+
+
 def recovered_sections(work: Work) -> list["Section"]:
     """What inverting the heads recovered, where the reconstructor reads that."""
     from pipeline.report.head_inversion import section
@@ -120,6 +134,7 @@ def run(work: Work) -> Result:
     imported = [f"{part}." for part in imported_parts(work.inputs)]
     sections = [
         *(chapter.section for chapter in chapters),
+        *baseline_sections(work),
         *recovered_sections(work),
         *([threshold_section(work)] if "nearest_neighbour" in work.inputs else []),
         Section(
