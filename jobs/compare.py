@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 NOT_COMPARED = {"name", "source", "overrides", "point", "paths", "resources"}
 NOISE = ("shadow_models.training.private.noise_multiplier", "shadow_models.training.private.target_epsilon")
 EPSILON = "ε"
+GUARANTEE = {"delta": "δ", "noise_multiplier": "σ", "sample_rate": "q", "steps": "T", "clip_norm": "clip norm"}
+"""What ε means nothing without."""
 FPR = 0.01
 
 
@@ -30,6 +32,7 @@ def comparison(plans: Sequence[Plan]) -> "Table":
     from pipeline.report.table import Table
 
     rows, wanted = [], ()
+    accounts = GUARANTEE if any(plan.experiment.shadow_models.training.private for plan in plans) else {}
     for plan in plans:
         experiment, shards = plan.experiment, plan.finished(stage_named("roc"))
         scores = plan.finished(stage_named("min_mse"))
@@ -55,6 +58,7 @@ def comparison(plans: Sequence[Plan]) -> "Table":
                     training.epochs or training.private.steps,
                     training.init_std if training.initial == "normal" else training.initial,
                     epsilon(plan),
+                    *(guarantee(plan).get(name, "–") for name in accounts),
                     "–" if unseen is None else f"{float(unseen):.4f}",
                     auc,
                     *at,
@@ -62,7 +66,7 @@ def comparison(plans: Sequence[Plan]) -> "Table":
                     false_hits,
                 ]
             )
-    facts = ["class size", "epochs or steps", "init std", EPSILON, "victim accuracy"]
+    facts = ["class size", "epochs or steps", "init std", EPSILON, *accounts.values(), "victim accuracy"]
     targets = [f"TPR at FPR {100 * rate:g} %" for rate in wanted]
     return Table(
         ["experiment", "mode", *facts, "AUC", *targets, "TPR at threshold", "FPR at threshold"], rows, "comparison"
@@ -73,12 +77,18 @@ def epsilon(plan: Plan) -> float:
     """What the victims' training spent, as their shard says: infinite without noise, NaN where there is no shard."""
     if not plan.experiment.shadow_models.training.private:
         return math.inf
+    return guarantee(plan).get("epsilon", math.nan)
+
+
+def guarantee(plan: Plan) -> dict[str, float]:
+    """The account of the victims' private training, by the names of GUARANTEE and epsilon; empty where none is."""
     stage = stage_named("shadow_models")
     victims = next(shard for shard in stage.shards(plan.experiment) if shard.startswith("test"))
     path = plan.path(stage, victims)
     if standing(path, plan.fingerprints(stage)[victims]).state != "done":
-        return math.nan
-    return round(float(read_attributes(path)["epsilon"]), 3)
+        return {}
+    record = read_attributes(path)
+    return {name: round(float(record[name]), 4) for name in ("epsilon", *GUARANTEE) if name in record}
 
 
 def differences(experiments: Sequence[Experiment]) -> dict[str, list[Any]]:

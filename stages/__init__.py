@@ -19,6 +19,7 @@ NAMES = (
     "min_mse",
     "baselines",
     "roc",
+    "privacy",
     "gradient_inversion",
     "kkt_victim",
     "kkt_attack",

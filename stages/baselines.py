@@ -30,14 +30,16 @@ def inputs(experiment: Experiment) -> list[str]:
 def run(work: Work) -> Result:
     """<adversary>/min_mse (V, G): MSE in [-1, 1] from its guess to the nearest candidate; <adversary>/hits (G + 1, 3):
     share of guesses within the threshold, pooled and of each group, with a 95 % interval, victims the unit;
-    <adversary>/guess (K, C, S, S) uint8, the image for each class."""
+    <adversary>/record_hits (G + 1, 3): the same of the guess for one record's class and that record alone, the one that
+    the null minus_one takes out; <adversary>/guess (K, C, S, S) uint8, the image for each class."""
     import numpy as np
     import torch
 
     from pipeline.data.images import target_images, to_bytes
     from pipeline.data.sources import load
     from pipeline.evaluation.intervals import share
-    from pipeline.evaluation.prior_guesses import guess_distances, prior_guesses
+    from pipeline.evaluation.minus_one import removed_records
+    from pipeline.evaluation.prior_guesses import guess_distances, prior_guesses, record_distances
     from pipeline.randomness import numpy_generator
     from pipeline.reconstruction.candidates import candidate_groups
 
@@ -61,10 +63,18 @@ def run(work: Work) -> Result:
     images = target_images(theirs, data.image_size).to(work.device)
     units = np.unique(theirs.labels[indices[:, 0]], return_inverse=True)[1] if task == "identity" else None
     arrays = {f"{name}/guess": to_bytes(guess).cpu().numpy() for name, guess in guesses.images.items()}
-    for name, distances in guess_distances(guesses, images, groups.to(work.device), classes[1]).items():
-        hits = distances <= threshold
-        scopes = [hits, *(hits[:, [group]] for group in range(hits.shape[1]))]
-        arrays |= {f"{name}/min_mse": distances, f"{name}/hits": np.stack([share(one, units) for one in scopes])}
+    groups = groups.to(work.device)
+
+    def hits(distances: np.ndarray) -> np.ndarray:
+        within = distances <= threshold
+        scopes = [within, *(within[:, [group]] for group in range(within.shape[1]))]
+        return np.stack([share(one, units) for one in scopes])
+
+    for name, distances in guess_distances(guesses, images, groups, classes[1]).items():
+        arrays |= {f"{name}/min_mse": distances, f"{name}/hits": hits(distances)}
+    records = removed_records(groups)[0].squeeze(2)
+    for name, distances in record_distances(guesses, images, records, classes[1]).items():
+        arrays[f"{name}/record_hits"] = hits(distances)
     return Result(arrays, {"threshold": threshold})
 
 

@@ -64,6 +64,17 @@ def baseline_sections(work: Work) -> list["Section"]:
     return found
 
 
+def privacy_sections(work: Work) -> list["Section"]:
+    """What private training claims, and whether the scores obey it."""
+    from pipeline.report.privacy import section
+
+    found, nulls = work.inputs.get("privacy"), list(work.experiment.evaluation.nulls)
+    return [
+        section(work.inputs["roc"].read(mode), found.read(mode), found.attributes(mode), nulls, mode)
+        for mode in (found.names if found else ())
+    ]
+
+
 def recovered_sections(work: Work) -> list["Section"]:
     """What inverting the heads recovered, where the reconstructor reads that."""
     from pipeline.report.head_inversion import section
@@ -135,6 +146,7 @@ def run(work: Work) -> Result:
     sections = [
         *(chapter.section for chapter in chapters),
         *baseline_sections(work),
+        *privacy_sections(work),
         *recovered_sections(work),
         *([threshold_section(work)] if "nearest_neighbour" in work.inputs else []),
         Section(
@@ -188,12 +200,13 @@ def described(experiment: Experiment, inputs: dict[str, Shards]) -> str:
 
 def victims_said(victims: Shards) -> list[str]:
     """How many images trained each victim, and what that cost in privacy."""
+    from pipeline.report.privacy import guarantee_said
+
     record = victims.attributes(victims.names[0])
     said = [f"N = {next(victims.blocks('indices')).shape[1]} images a training set"]
     if "epsilon" not in record:
         return [*said, "trained without noise (ε = ∞)"]
-    epsilon, delta, noise = (float(record[name]) for name in ("epsilon", "delta", "noise_multiplier"))
-    return [*said, f"(ε, δ) = ({epsilon:.3g}, {delta:.2g}) by noise multiplier {noise:g}"]
+    return [*said, guarantee_said(record)]
 
 
 def accuracies(scores: Shards) -> list[str]:

@@ -115,3 +115,18 @@ def guess_distances(guesses: Guesses, images: Tensor, groups: Tensor, classes: n
             columns.append(torch.cat(parts))
         found[name] = torch.stack(columns, 1).double().cpu().numpy()
     return found
+
+
+def record_distances(guesses: Guesses, images: Tensor, records: Tensor, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """Adversary → (V, G), MSE in [-1, 1] from its guess for the class of a record to that record alone; records (V, G).
+
+    The adversary of reconstruction robustness knows all other records, and so, sets being balanced, the class.
+    """
+    found = {}
+    for name, guessed in guesses.images.items():
+        rows = []
+        for part in records.split(max(1, BLOCK // records.shape[1])):
+            chosen = guessed[torch.as_tensor(classes[part.cpu().numpy()]).to(guessed.device)]
+            rows.append((chosen - to_unit(images[part])).square().mean((2, 3, 4)))
+        found[name] = torch.cat(rows).double().cpu().numpy()
+    return found

@@ -128,3 +128,39 @@ def sheet(originals: np.ndarray, rebuilt: np.ndarray, hits: np.ndarray) -> Figur
             if not hits[row, column]:
                 axes[2 * row + 1, column].plot([0, side - 1], [side - 1, 0], color=MARK_COLOUR, linewidth=0.8)
     return figure
+
+
+def private_roc(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ceiling: np.ndarray,
+    prior: tuple[np.ndarray, np.ndarray] | None,
+    rebuilt: np.ndarray | None,
+) -> Figure:
+    """Empirical curves by null, FPR (n,) and TPR (n, 3), on linear and on logarithmic axes, under 1 − f.
+
+    The first has its band, and `ceiling` (n,) is at its FPR. prior: κ and 1 − f(κ), (3,) each; rebuilt (3,): the share
+    within the threshold; drawn at κ.
+    """
+    figure = Figure(figsize=(6.8, 3.3))
+    (main, (fpr, tpr)), *others = curves.items()
+    for axes in figure.subplots(1, 2):
+        axes.plot(fpr, ceiling, color=MARK_COLOUR, lw=1.6, label="1 − f, private training's ceiling")
+        axes.plot(fpr, tpr[:, 0], color=H0_COLOUR, label=f"empirical, {main.replace('_', ' ')}")
+        axes.fill_between(fpr, tpr[:, 1], tpr[:, 2], color=H0_COLOUR, alpha=0.2, lw=0)
+        for (null, (rates, hits)), style in zip(others, NULL_STYLES[1:], strict=False):
+            label = f"empirical, {null.replace('_', ' ')} (not bounded)"
+            axes.plot(rates, hits[:, 0], color="0.35", linestyle=style, lw=1.2, label=label)
+        if prior:
+            for (value, low, high), colour, label in (
+                (prior[1], MARK_COLOUR, "ceiling of reconstruction at κ"),
+                (rebuilt, H0_COLOUR, "rebuilt within the threshold"),
+            ):
+                error = [[value - low], [high - value]]
+                axes.errorbar(prior[0][0], value, error, fmt="o", ms=4, color=colour, capsize=2, lw=1, label=label)
+        axes.plot([fpr[0], 1], [fpr[0], 1], color=H1_COLOUR, linestyle=":", lw=1)
+        axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
+    linear, logarithmic = figure.axes
+    linear.legend(loc="lower right", fontsize=6)
+    logarithmic.set(xscale="log", yscale="log", xlim=(fpr[0], 1), ylim=(fpr[0] / 2, 1.1))
+    figure.tight_layout()
+    return figure

@@ -10,9 +10,12 @@ import pytest
 import yaml
 from scipy.special import expit
 
-from jobs.compare import differences
+from jobs.compare import differences, epsilon, guarantee
 from pipeline import ROOT
 from pipeline.config import load
+from stages import stage_named
+from stages.execution import make_shard
+from stages.plan import Plan
 
 
 def compare(*arguments):
@@ -88,3 +91,21 @@ def test_noise_counts_as_epsilon():
     private = "shadow_models.training.private={clip_norm: 4.0, sample_rate: 0.5, steps: 64, noise_multiplier: %s}"
     made = [load("demo", ["shadow_models.training.epochs=null", private % sigma]) for sigma in (1.82, 0.6)]
     assert list(differences(made)) == ["ε"]
+
+
+def test_epsilon_is_stated_with_all_that_it_depends_on(tiny):
+    private = "shadow_models.training.private={clip_norm: 4.0, sample_rate: 0.5, steps: 8, noise_multiplier: 1.5}"
+    plan = Plan(tiny("shadow_models.training.epochs=null", private))
+    for name in ("deep_features", "shadow_models"):
+        for shard in stage_named(name).shards(plan.experiment):
+            if shard != "train-00000":
+                make_shard(plan, stage_named(name), shard, "cpu", lambda *_: None)
+    assert guarantee(plan) == {
+        "epsilon": pytest.approx(epsilon(plan)),
+        "delta": pytest.approx(10**-1.1, abs=1e-4),
+        "noise_multiplier": 1.5,
+        "sample_rate": 0.5,
+        "steps": 8,
+        "clip_norm": 4.0,
+    }
+    assert guarantee(Plan(tiny())) == {}

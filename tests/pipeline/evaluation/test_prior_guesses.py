@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.evaluation.prior_guesses import Guesses, guess_distances, prior_guesses
+from pipeline.evaluation.prior_guesses import Guesses, guess_distances, prior_guesses, record_distances
 from stages import stage_named
 from stages.execution import make_shard
 from stages.plan import Plan
@@ -59,6 +59,17 @@ def test_distances_are_those_of_a_plain_loop():
                     float((images[i] / 127.5 - 1 - guess).square().mean()) for i in groups[victim, group].tolist()
                 )
                 assert table[victim, group] == pytest.approx(nearest, abs=1e-6)
+
+
+def test_a_record_is_held_against_the_guess_for_its_class():
+    images, classes = own_images()
+    guesses = prior_guesses(images, classes, THRESHOLD, np.random.default_rng(0))
+    records = torch.tensor([[3, 44], [50, 7]])
+    for name, table in record_distances(guesses, images, records, classes).items():
+        for place in np.ndindex(2, 2):
+            index = int(records[place])
+            apart = images[index] / 127.5 - 1 - guesses.images[name][classes[index]]
+            assert table[place] == pytest.approx(float(apart.square().mean()), abs=1e-6)
 
 
 def test_the_stage_scores_victims_that_chose_no_guess(tiny):
