@@ -25,6 +25,7 @@ from pipeline.gradient_inversion.settings import GradientInversion
 from pipeline.head_inversion.settings import HeadInversion
 from pipeline.kkt.settings import Kkt
 from pipeline.layers import Layer, find, grid_points, layers_of, merge, override_layer
+from pipeline.membership.settings import Membership
 from pipeline.networks.settings import Backbone, Pretrain
 from pipeline.reconstruction.settings import Reconstructor
 from pipeline.settings import Settings, Strings
@@ -78,6 +79,7 @@ class Experiment(Settings):
     head_inversion: HeadInversion = HeadInversion()
     reconstructor: Reconstructor | None = None
     evaluation: Evaluation = Evaluation()
+    membership: Membership | None = None
     gradient_inversion: GradientInversion | None = None
     kkt: Kkt | None = None
 
@@ -105,6 +107,8 @@ class Experiment(Settings):
             raise ValueError(f"kkt.problem.labels: {self.kkt.problem.labels} {need}")
         if self.reconstructor and not self.shadow_models:
             raise ValueError("reconstructor needs the part shadow_models")
+        if self.membership and not self.shadow_models:
+            raise ValueError("membership needs the part shadow_models")
         if self.inverts_heads and not self.shadow_models.training.in_sample_space:
             raise ValueError(
                 "reconstructor.reads: features needs heads trained by gradient descent (shadow_models.training "

@@ -20,6 +20,7 @@ NAMES = (
     "baselines",
     "roc",
     "privacy",
+    "membership",
     "gradient_inversion",
     "kkt_victim",
     "kkt_attack",

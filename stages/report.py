@@ -120,6 +120,17 @@ def inversion_chapter(work: Work) -> "Chapter":
     return chapter(found, experiment.evaluation.sheet_victims)
 
 
+def membership_chapter(work: Work) -> "Chapter":
+    from pipeline.report.membership import chapter
+
+    inputs, asked = work.inputs, work.experiment.membership
+    (shard,) = inputs["membership"].names
+    found = inputs["membership"].read(shard)
+    rated = {mode: inputs["roc"].read(mode) for mode in inputs["roc"].names} if "roc" in inputs else {}
+    nulls = [null for null in ("other_victims", "minus_one") if f"{asked.attacks[0]}/{null}/auc" in found]
+    return chapter(found, inputs["membership"].attributes(shard), asked.attacks, nulls, rated, asked.shadows)
+
+
 def kkt_chapter(work: Work) -> "Chapter":
     from pipeline.report.kkt.chapter import chapter
     from pipeline.report.kkt.findings import findings
@@ -139,6 +150,8 @@ def run(work: Work) -> Result:
     chapters = reconstruction_chapters(work) if experiment.reconstructor else []
     if experiment.gradient_inversion:
         chapters.append(inversion_chapter(work))
+    if experiment.membership:
+        chapters.append(membership_chapter(work))
     if "kkt_analysis" in work.inputs:
         chapters.append(kkt_chapter(work))
     configuration = experiment.model_dump(mode="json", exclude={"paths", "source", "overrides"}, exclude_none=True)
@@ -227,7 +240,8 @@ def settings(experiment: Experiment, shard: str) -> dict:
 
 def reported(experiment: Experiment) -> bool:
     """Whether an attack is made of which there is something to say."""
-    return bool(experiment.reconstructor or experiment.gradient_inversion or (experiment.kkt and experiment.kkt.attack))
+    kkt = experiment.kkt and experiment.kkt.attack
+    return bool(experiment.reconstructor or experiment.membership or experiment.gradient_inversion or kkt)
 
 
 def location(experiment: Experiment, stage: str, shard: str, fingerprint: str) -> Path:

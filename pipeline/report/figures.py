@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -162,5 +163,28 @@ def private_roc(
     linear, logarithmic = figure.axes
     linear.legend(loc="lower right", fontsize=6)
     logarithmic.set(xscale="log", yscale="log", xlim=(fpr[0], 1), ylim=(fpr[0] / 2, 1.1))
+    figure.tight_layout()
+    return figure
+
+
+def several_rocs(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], ceiling: tuple[np.ndarray, np.ndarray] | None
+) -> Figure:
+    """Empirical curves by attack, FPR (n,) and TPR (n, 3), the first with its band; ceiling: FPR and 1 − f (n,)."""
+    figure = Figure(figsize=(6.8, 3.3))
+    colours = matplotlib.colormaps["tab10"].colors
+    least = min(fpr[0] for fpr, _ in curves.values())
+    for axes in figure.subplots(1, 2):
+        for place, ((name, (fpr, tpr)), colour) in enumerate(zip(curves.items(), colours, strict=False)):
+            axes.plot(fpr, tpr[:, 0], color=colour, lw=1.4, label=name)
+            if not place:
+                axes.fill_between(fpr, tpr[:, 1], tpr[:, 2], color=colour, alpha=0.2, lw=0)
+        if ceiling:
+            axes.plot(*ceiling, color=MARK_COLOUR, lw=1.6, label="1 − f, private training's ceiling")
+        axes.plot([least, 1], [least, 1], color=H1_COLOUR, linestyle=":", lw=1)
+        axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
+    linear, logarithmic = figure.axes
+    linear.legend(loc="lower right", fontsize=7)
+    logarithmic.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(least / 2, 1.1))
     figure.tight_layout()
     return figure
