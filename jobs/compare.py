@@ -8,7 +8,7 @@ from pipeline import located
 from pipeline.config import Experiment
 from pipeline.errors import UserError
 from pipeline.files import atomic_write
-from pipeline.store import read_attributes, standing
+from pipeline.store import read_arrays, read_attributes, standing
 from stages import stage_named
 from stages.plan import Plan
 
@@ -20,6 +20,7 @@ NOISE = ("shadow_models.training.private.noise_multiplier", "shadow_models.train
 EPSILON = "ε"
 GUARANTEE = {"delta": "δ", "noise_multiplier": "σ", "sample_rate": "q", "steps": "T", "clip_norm": "clip norm"}
 """What ε means nothing without."""
+HELD = ("ε at least", "κ", "ceiling 1 − f(κ)", "rebuilt")
 FPR = 0.01
 
 
@@ -59,6 +60,7 @@ def comparison(plans: Sequence[Plan]) -> "Table":
                     training.init_std if training.initial == "normal" else training.initial,
                     epsilon(plan),
                     *(guarantee(plan).get(name, "–") for name in accounts),
+                    *(held_to_claim(plan, mode) if accounts else ()),
                     "–" if unseen is None else f"{float(unseen):.4f}",
                     auc,
                     *at,
@@ -66,7 +68,15 @@ def comparison(plans: Sequence[Plan]) -> "Table":
                     false_hits,
                 ]
             )
-    facts = ["class size", "epochs or steps", "init std", EPSILON, *accounts.values(), "victim accuracy"]
+    facts = [
+        "class size",
+        "epochs or steps",
+        "init std",
+        EPSILON,
+        *accounts.values(),
+        *(HELD if accounts else ()),
+        "victim accuracy",
+    ]
     targets = [f"TPR at FPR {100 * rate:g} %" for rate in wanted]
     return Table(
         ["experiment", "mode", *facts, "AUC", *targets, "TPR at threshold", "FPR at threshold"], rows, "comparison"
@@ -89,6 +99,25 @@ def guarantee(plan: Plan) -> dict[str, float]:
         return {}
     record = read_attributes(path)
     return {name: round(float(record[name]), 4) for name in ("epsilon", *GUARANTEE) if name in record}
+
+
+def held_to_claim(plan: Plan, mode: str) -> list[object]:
+    """The audit's lower bound on ε, and pooled over classes the prior's success κ, its ceiling and what was rebuilt."""
+    from pipeline.report.table import Interval
+
+    stage = stage_named("privacy")
+    shards = stage.shards(plan.experiment)
+    path = plan.path(stage, mode) if mode in shards else None
+    if path is None or standing(path, plan.fingerprints(stage)[mode]).state != "done":
+        return ["–"] * len(HELD)
+    record, found = read_attributes(path), read_arrays(path)
+    if "epsilon_lower" not in record:
+        return ["–"] * len(HELD)
+    names = ("prior_success", "ceiling", "rebuilt")
+    return [
+        round(float(record["epsilon_lower"]), 3),
+        *(Interval(*(float(end) for end in found[f"robustness/{name}"][0])) for name in names),
+    ]
 
 
 def differences(experiments: Sequence[Experiment]) -> dict[str, list[Any]]:

@@ -59,7 +59,8 @@ def run(work: Work) -> Result:
         indices, _ = seeds.deal(experiment, seeds.VICTIMS, theirs.labels)
     groups = candidate_groups(torch.as_tensor(indices).long(), experiment.shadow_models.class_size, mode, task)
     generator = numpy_generator(experiment.seed, "baselines", mode)
-    guesses = prior_guesses(target_images(own, data.image_size).to(work.device), classes[0], threshold, generator)
+    known = target_images(own, data.image_size).to(work.device)
+    guesses = prior_guesses(known, classes[0], threshold, generator, work.progress)
     images = target_images(theirs, data.image_size).to(work.device)
     units = np.unique(theirs.labels[indices[:, 0]], return_inverse=True)[1] if task == "identity" else None
     arrays = {f"{name}/guess": to_bytes(guess).cpu().numpy() for name, guess in guesses.images.items()}

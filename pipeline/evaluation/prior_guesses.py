@@ -5,7 +5,7 @@ that never looked at the weights; how often it hits is what an attack must excee
 reconstruction robustness starts from (privacy.robustness). Guesses are chosen on the adversary's own images only.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,13 @@ class Guesses:
         return int(own[missed.argmin()])
 
 
-def prior_guesses(images: Tensor, classes: np.ndarray, threshold: float, generator: np.random.Generator) -> Guesses:
+def prior_guesses(
+    images: Tensor,
+    classes: np.ndarray,
+    threshold: float,
+    generator: np.random.Generator,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> Guesses:
     """From the adversary's images (n, C, S, S) uint8 of classes (n,), each of 0 … K − 1 there at least once."""
     kinds = int(classes.max()) + 1
     pools = []
@@ -53,11 +59,12 @@ def prior_guesses(images: Tensor, classes: np.ndarray, threshold: float, generat
             rows = np.sort(generator.choice(rows, MOST_IMAGES, replace=False))
         pools.append(to_unit(images[torch.as_tensor(rows).to(images.device)]).flatten(1))
     found: dict[str, list[Tensor]] = {name: [] for name in ADVERSARIES}
-    for pool in pools:
+    for kind, pool in enumerate(pools):
         mean, ranked = pool.mean(0, keepdim=True), shares(pool, pool, threshold).argsort(descending=True, stable=True)
         found["class_mean"].append(mean[0])
         found["training_image"].append(pool[ranked[0]])
         found["best_image"].append(best_image(torch.cat([mean, pool[ranked[:STARTS]]]), pool, threshold))
+        progress(kind + 1, kinds, f"guesses for class {kind}")
     guesses = {name: torch.stack(rows) for name, rows in found.items()}
     success = {
         name: torch.stack([shares(rows, pool, threshold) for pool in pools], 1).cpu().double().numpy()

@@ -10,10 +10,9 @@ import pytest
 import yaml
 from scipy.special import expit
 
-from jobs.compare import differences, epsilon, guarantee
+from jobs.compare import comparison, differences, guarantee
 from pipeline import ROOT
 from pipeline.config import load
-from stages import stage_named
 from stages.execution import make_shard
 from stages.plan import Plan
 
@@ -95,17 +94,19 @@ def test_noise_counts_as_epsilon():
 
 def test_epsilon_is_stated_with_all_that_it_depends_on(tiny):
     private = "shadow_models.training.private={clip_norm: 4.0, sample_rate: 0.5, steps: 8, noise_multiplier: 1.5}"
-    plan = Plan(tiny("shadow_models.training.epochs=null", private))
-    for name in ("deep_features", "shadow_models"):
-        for shard in stage_named(name).shards(plan.experiment):
-            if shard != "train-00000":
-                make_shard(plan, stage_named(name), shard, "cpu", lambda *_: None)
-    assert guarantee(plan) == {
-        "epsilon": pytest.approx(epsilon(plan)),
-        "delta": pytest.approx(10**-1.1, abs=1e-4),
-        "noise_multiplier": 1.5,
-        "sample_rate": 0.5,
-        "steps": 8,
-        "clip_norm": 4.0,
-    }
+    plan = Plan(tiny("shadow_models.training.epochs=null", private, "evaluation.nulls=[other_victims, minus_one]"))
+    for stage in plan.stages[:-1]:
+        for shard in stage.shards(plan.experiment):
+            make_shard(plan, stage, shard, "cpu", lambda *_: None)
+    table = comparison([plan])
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    stated = {name: row[name] for name in ("σ", "q", "T", "clip norm", "δ")}
+    assert stated == {"σ": 1.5, "q": 0.5, "T": 8, "clip norm": 4.0, "δ": pytest.approx(10**-1.1, abs=1e-4)}
+    assert 0 <= row["ε at least"] < row["ε"]
+    kappa, ceiling, rebuilt = (row[name] for name in ("κ", "ceiling 1 − f(κ)", "rebuilt"))
+    assert kappa.value < ceiling.value
+    assert rebuilt.low <= ceiling.high
+
+
+def test_without_noise_there_is_no_account(tiny):
     assert guarantee(Plan(tiny())) == {}
