@@ -180,7 +180,7 @@ def several_rocs(
             if not place:
                 axes.fill_between(fpr, tpr[:, 1], tpr[:, 2], color=colour, alpha=0.2, lw=0)
         if ceiling:
-            axes.plot(*ceiling, color=MARK_COLOUR, lw=1.6, label="1 − f, private training's ceiling")
+            axes.plot(*ceiling, color="black", linestyle="--", lw=1.6, label="1 − f, private training's ceiling")
         axes.plot([least, 1], [least, 1], color=H1_COLOUR, linestyle=":", lw=1)
         axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
     linear, logarithmic = figure.axes
