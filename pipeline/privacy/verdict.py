@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.evaluation.intervals import share
-from pipeline.privacy.audit import audit
+from pipeline.privacy.audit import Audit, audit
 from pipeline.privacy.robustness import reconstruction_ceiling
 from pipeline.privacy.trade_off import TradeOff
 from pipeline.shadow.accountant import Guarantee
@@ -41,14 +41,16 @@ def audited(
     audit/bounds (2, 2): TPR at least and FPR at most, of each half.
     """
     found = audit(h0, h1.reshape(len(h1), -1), claimed, generator, units)
-    bounds = np.array([[bound.tpr, bound.fpr] for bound in found.bounds])
-    facts = {
+    return Audited({"audit/bounds": np.array([[bound.tpr, bound.fpr] for bound in found.bounds])}, facts_of(found))
+
+
+def facts_of(found: Audit) -> dict[str, float | bool]:
+    return {
         "epsilon_lower": found.epsilon,
         "family_noise": found.family_noise,
         "family_epsilon": found.family_epsilon,
         "refuted": found.refuted,
     }
-    return Audited({"audit/bounds": bounds}, facts)
 
 
 def robustness(

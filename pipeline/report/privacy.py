@@ -19,6 +19,9 @@ GUARANTEE = {
 }
 
 
+EVIDENCE = {"reconstructions of the victims": "", "a crafted canary, the training itself audited": "canary/"}
+
+
 def guarantee_said(record: Mapping[str, object]) -> str:
     """The guarantee of private training in one phrase, from the attributes of a shard that carries it."""
     values = {name: float(record[name]) for name in GUARANTEE}
@@ -31,13 +34,15 @@ def guarantee_said(record: Mapping[str, object]) -> str:
 
 def guarantee_table(facts: Mapping[str, object], file: str) -> Table:
     """The claim beside the lower bounds on ε, where there was an audit."""
-    columns, row = list(GUARANTEE.values()), [f"{float(facts[name]):.4g}" for name in GUARANTEE]
-    if "refuted" in facts:
-        columns[1:1] = ["ε at least", "ε at least, were it DP-SGD", "σ at most, were it DP-SGD"]
-        row[1:1] = [f"{float(facts[name]):.3g}" for name in ("epsilon_lower", "family_epsilon", "family_noise")]
-        columns.append("claim")
-        row.append("refuted" if facts["refuted"] else "not refuted")
-    return Table(columns, [row], file)
+    claim, rows = [f"{float(facts[name]):.4g}" for name in GUARANTEE], []
+    for words, prefix in EVIDENCE.items():
+        if f"{prefix}refuted" not in facts:
+            continue
+        names = ("epsilon_lower", "family_epsilon", "family_noise")
+        bounds = [f"{float(facts[prefix + name]):.3g}" for name in names]
+        rows.append([words, *claim, *bounds, "refuted" if facts[f"{prefix}refuted"] else "not refuted"])
+    columns = ["evidence", *GUARANTEE.values(), "ε at least", "ε at least, were it DP-SGD", "σ at most, were it DP-SGD"]
+    return Table([*columns, "claim"], rows or [["none", *claim, "–", "–", "–", "–"]], file)
 
 
 def rates_table(rates: Arrays, found: Arrays, null: str, file: str) -> Table:
@@ -70,11 +75,18 @@ def crossings(rates: Arrays, found: Arrays, null: str) -> np.ndarray:
 
 
 def warnings_of(rates: Arrays, found: Arrays, facts: Mapping[str, object]) -> list[str]:
+    said = []
+    if facts.get("canary/refuted"):
+        said.append(
+            "The DP claim is refuted by the audit of the training itself: with 95 % confidence heads trained with and "
+            f"without a crafted canary differ by ε ≥ {float(facts['canary/family_epsilon']):.3g} of DP-SGD, more than "
+            f"the claimed {float(facts['epsilon']):.3g}."
+        )
     if "refuted" not in facts:
         return [
-            "No null here is bounded by f. To hold the claim against these victims, add minus_one to evaluation.nulls."
+            *said,
+            "No null here is bounded by f. To hold the claim against these victims, add minus_one to evaluation.nulls.",
         ]
-    said = []
     if facts["refuted"]:
         bounds = " and ".join(f"TPR ≥ {tpr:.3f} at FPR ≤ {fpr:.4f}" for tpr, fpr in found["audit/bounds"])
         said.append(
@@ -102,11 +114,14 @@ def section(rates: Arrays, found: Arrays, facts: Mapping[str, object], nulls: li
         "above f and refute nothing."
     )
     tables = [guarantee_table(facts, f"privacy_{mode}"), rates_table(rates, found, main, f"privacy_rates_{mode}")]
+    text += (
+        " The lower bounds on ε of a row hold together with 95 % confidence, thresholds chosen on one half of the "
+        "heads and rates taken on the other: at the claimed δ whatever the mechanism, and for DP-SGD of the stated "
+        "q and T. The canary is a record orthogonal to all others; its adversary knows them and the initial weights."
+    )
     if judged:
         text += (
-            " The lower bounds on ε hold together with 95 % confidence, thresholds chosen on one half of the victims "
-            "and rates taken on the other: at the claimed δ whatever the mechanism, and for DP-SGD of the stated q and "
-            "T. Reconstruction robustness: an adversary who knows all other records rebuilds at most 1 − f(κ) of them, "
+            " Reconstruction robustness: an adversary who knows all other records rebuilds at most 1 − f(κ) of them, "
             "κ the success of the best guess without the model; κ is measured by the best guess that was found."
         )
         tables.append(robustness_table(found, f"robustness_{mode}"))

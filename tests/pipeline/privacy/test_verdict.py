@@ -73,6 +73,7 @@ def test_a_claim_of_more_noise_than_there_is_is_refuted_and_said_so():
     assert "The DP claim is refuted: on held-out victims" in page.warnings[0]
     assert "beyond its interval above f" in page.warnings[1]
     guarantee, at_rates, _ = page.tables
+    assert len(guarantee.rows) == 1
     row = dict(zip(guarantee.columns, guarantee.rows[0], strict=True))
     assert row["claim"] == "refuted"
     assert {"δ", "noise multiplier σ", "sample rate q", "steps T", "clip norm"} <= set(guarantee.columns)
@@ -98,7 +99,8 @@ def test_other_nulls_refute_nothing():
 PRIVATE = "shadow_models.training.private={clip_norm: 4.0, sample_rate: 0.5, steps: 8, noise_multiplier: 1.23}"
 
 
-def test_the_stage_stores_it_and_the_report_draws_it(tiny):
+def test_the_stage_stores_it_and_the_report_draws_it(tiny, monkeypatch):
+    monkeypatch.setattr("stages.privacy.CANARIES", 400)
     plan = Plan(tiny("evaluation.nulls=[other_victims, minus_one]", "shadow_models.training.epochs=null", PRIVATE))
     for stage in plan.stages:
         for shard in stage.shards(plan.experiment):
@@ -113,6 +115,8 @@ def test_the_stage_stores_it_and_the_report_draws_it(tiny):
     report = plan.path(stage_named("report"), "report").parent
     assert (report / "privacy_conditional.png").read_bytes().startswith(b"\x89PNG")
     page = (report / "index.html").read_text()
+    assert not facts["canary/refuted"]
+    assert float(facts["canary/epsilon_lower"]) < float(facts["epsilon"])
     for said in (
         "sample rate q = 0.5, T = 8 steps and clip norm 4",
         "their curves may lie",
