@@ -51,7 +51,8 @@ def chapter(
         ceiling = (found[f"{first}/curve_fpr"], found[f"{first}/ceiling"]) if f"{first}/ceiling" in found else None
         lines = {name: curve for name, (_, _, curve) in curves[null].items()}
         caption = (
-            f"ROC against the null {null.replace('_', ' ')}, the first with its 95 % band. The numbers: membership.csv."
+            f"ROC against the null {null.replace('_', ' ')}, the first with its 95 % band. The numbers: "
+            f"membership_curve_{null}.csv."
         )
         drawing = figures.several_rocs(lines, ceiling)
         drawn.append(Figure.of(drawing, caption, f"membership_{null}"))
@@ -59,7 +60,17 @@ def chapter(
         ((name, curves[nulls[0]][NAMES[name]]) for name in attacks), key=lambda item: item[1][0].value
     )
     answer = f"membership: AUC {auc} by {NAMES[best]}"
-    return Chapter(Section("Membership inference", text, tables, drawn, warnings=warnings), answer)
+    beside = [curve_table(curves[null], f"membership_curve_{null}") for null in nulls]
+    return Chapter(Section("Membership inference", text, tables, drawn, warnings=warnings), answer, beside)
+
+
+def curve_table(curves: Mapping[str, tuple], file: str) -> Table:
+    rows = [
+        [name, at, Interval(*triple)]
+        for name, (_, _, (fpr, tpr)) in curves.items()
+        for at, triple in zip(fpr, tpr, strict=True)
+    ]
+    return Table(["attack", "FPR", "TPR"], rows, file)
 
 
 def audit_cells(facts: Mapping[str, object], attack: str) -> list[str]:
