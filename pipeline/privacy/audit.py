@@ -150,11 +150,15 @@ def _most_noise(bounds: tuple[Bound, ...], claimed: Guarantee) -> float:
         curve = trade_off(float(np.exp(log_noise)), claimed.sample_rate, claimed.steps)
         return min(float(curve.largest_tpr(bound.fpr)) - bound.tpr for bound in bounds)
 
-    low, high = np.log(LEAST_NOISE), np.log(MOST_NOISE)
+    low, middle, high = np.log((LEAST_NOISE, claimed.noise_multiplier, MOST_NOISE))
     if excess(high) >= 0:
         return np.inf
-    if excess(low) < 0:
+    if excess(middle) >= 0:  # the usual case, and little noise is slow to count
+        low = middle
+    elif excess(low) < 0:
         return 0.0
+    else:
+        high = middle
     return float(np.exp(brentq(excess, low, high, xtol=1e-2)))
 
 
