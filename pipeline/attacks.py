@@ -8,7 +8,7 @@ from pipeline.attack import Attack
 if TYPE_CHECKING:
     from pipeline.config import Experiment
 
-PACKAGES = ("reconstruction", "gradient_inversion", "kkt")
+PACKAGES = ("reconstruction", "membership", "gradient_inversion", "kkt")
 """Packages of pipeline/, each with an `entry` that says what the rest of the program needs to know."""
 
 ATTACKS: tuple[Attack, ...] = tuple(import_module(f"pipeline.{package}.entry").ATTACK for package in PACKAGES)

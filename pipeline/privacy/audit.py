@@ -57,10 +57,10 @@ def audit(
     generator: np.random.Generator,
     units: np.ndarray | None = None,
 ) -> Audit:
-    """Of scores h0 (V, R) with the record and h1 (V, R) without it, low for a member; row v is one training set.
+    """Of scores h0 (V, R0) with the record and h1 (V, R1) without it, low for a member; row v is one training set.
 
     `units` (V,): the independent unit of each victim; none = each is its own. Raises UserError for tables that differ
-    in shape or have fewer than four units.
+    in their victims or have fewer than four units.
     """
     direct = held_out_bounds(h0, h1, likelihood_ratio(claimed.delta), generator, units)
     best = held_out_bounds(h0, h1, separation, generator, units)
@@ -90,8 +90,10 @@ def held_out_bounds(
     units: np.ndarray | None = None,
 ) -> tuple[Bound, Bound]:
     """Of each half of the victims, at the threshold that maximises `objective` in the other; as `audit` takes them."""
-    if h0.ndim != 2 or h0.shape != h1.shape:
-        raise UserError(f"an audit needs two tables (victims, records) of one shape, not {h0.shape} and {h1.shape}")
+    if h0.ndim != 2 or h1.ndim != 2 or len(h0) != len(h1):
+        raise UserError(
+            f"an audit needs two tables (victims, scores) of the same victims, not {h0.shape} and {h1.shape}"
+        )
     units = np.unique(np.arange(len(h0)) if units is None else units, return_inverse=True)[1].reshape(-1)
     if units.max() < 3:
         raise UserError(
@@ -148,11 +150,15 @@ def _most_noise(bounds: tuple[Bound, ...], claimed: Guarantee) -> float:
         curve = trade_off(float(np.exp(log_noise)), claimed.sample_rate, claimed.steps)
         return min(float(curve.largest_tpr(bound.fpr)) - bound.tpr for bound in bounds)
 
-    low, high = np.log(LEAST_NOISE), np.log(MOST_NOISE)
+    low, middle, high = np.log((LEAST_NOISE, claimed.noise_multiplier, MOST_NOISE))
     if excess(high) >= 0:
         return np.inf
-    if excess(low) < 0:
+    if excess(middle) >= 0:  # the usual case, and little noise is slow to count
+        low = middle
+    elif excess(low) < 0:
         return 0.0
+    else:
+        high = middle
     return float(np.exp(brentq(excess, low, high, xtol=1e-2)))
 
 

@@ -31,7 +31,10 @@ def audit_training(
         raise UserError("an audit of DP-SGD needs private training: give shadow_models.training.private")
     samples, head = len(labels), Head(features.shape[1], training.hidden, training.classes)
     initial = torch.empty(1, head.size, device=features.device)
-    head.draw(initial, training.init_std, torch_generator(*purpose, "initial", device=features.device))
+    if training.initial_weights:  # any that the adversary knows will do
+        initial.zero_()
+    else:
+        head.draw_initial(initial, training, torch_generator(*purpose, "initial", device=features.device))
     trace = orthogonal_part(features, canary)
     indices, own_labels = torch.arange(samples).expand(heads, -1), labels.expand(heads, -1)
     tables = []
@@ -47,6 +50,21 @@ def audit_training(
     score = discriminant(*(table[:fitted] for table in tables))
     h0, h1 = (score(table[fitted:])[:, None] for table in tables)
     return audit(h0, h1, guarantee(training.private, samples), numpy_generator(*purpose, "halves"))
+
+
+def crafted(features: Tensor, record: int, generator: torch.Generator) -> Tensor:
+    """features (N, D) with `record` replaced by one that no other record says anything of: orthogonal to all others, of
+    their mean length. DP promises the same for it. Raises UserError where D leaves no such direction."""
+    others = torch.cat([features[:record], features[record + 1 :]])
+    if features.shape[1] <= len(others):
+        raise UserError(
+            f"a crafted canary needs more features than {len(others)} records; there are {features.shape[1]}"
+        )
+    drawn = torch.randn(features.shape[1], 1, generator=generator, device=features.device, dtype=features.dtype)
+    direction = (drawn - others.mT @ torch.linalg.lstsq(others.mT, drawn, driver="gels").solution)[:, 0]
+    changed = features.clone()
+    changed[record] = direction / direction.norm() * others.norm(dim=1).mean()
+    return changed
 
 
 def orthogonal_part(features: Tensor, record: int) -> Tensor:

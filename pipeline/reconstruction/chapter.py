@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.attack import Finished
-from pipeline.errors import UserError
+from pipeline.errors import Failure, UserError
 from pipeline.evaluation.intervals import share
 from pipeline.evaluation.rates import METHODS
 from pipeline.head_inversion.section import unlike_caution
@@ -15,12 +15,13 @@ from pipeline.reconstruction.cautions import cautions
 from pipeline.report import figures
 from pipeline.report.page import Chapter, Figure, Section
 from pipeline.report.table import Interval, Table
-from pipeline.shadow.spent import epsilon
+from pipeline.shadow.spent import SYMBOLS, epsilon, guarantee
 from pipeline.store import Shards
 
 METRICS = {"min_mse": "min-MSE", "psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS"}
 COLUMNS_OF_SINGLES = 10
 EPSILON = "ε"
+HELD = ("ε at least", "κ", "ceiling 1 − f(κ)", "rebuilt")
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -374,12 +375,27 @@ def threshold_section(nearest_neighbour: Shards) -> Section:
     return Section("Nearest-neighbour threshold", text, [Table(["of", "threshold"], rows, "threshold")])
 
 
+def held_to_claim(one: Finished, mode: str) -> list[object]:
+    """The audit's lower bound on ε, and pooled over classes the prior's success κ, its ceiling and what was rebuilt."""
+    unknown = ["–"] * len(HELD)
+    try:
+        privacy = one.shards_of("privacy")
+    except Failure:
+        return unknown
+    if mode not in privacy.names or "epsilon_lower" not in privacy.attributes(mode):
+        return unknown
+    record, found = privacy.attributes(mode), privacy.read(mode)
+    ends = (Interval(*map(float, found[f"robustness/{name}"][0])) for name in ("prior_success", "ceiling", "rebuilt"))
+    return [round(float(record["epsilon_lower"]), 3), *ends]
+
+
 def comparison(finished: Sequence[Finished]) -> Table:
     """One row per experiment and mode: what was trained, at what cost in privacy, and the pooled rates with intervals.
 
     Raises Failure where an experiment is not finished, UserError where they quote other false-positive rates.
     """
     rows, wanted = [], ()
+    accounts = SYMBOLS if any(one.experiment.shadow_models.training.private for one in finished) else {}
     for one in finished:
         experiment, roc, scores = one.experiment, one.shards_of("roc"), one.shards_of("min_mse")
         training = experiment.shadow_models.training
@@ -397,11 +413,12 @@ def comparison(finished: Sequence[Finished]) -> Table:
                 training.epochs or training.private.steps,
                 training.init_std if training.initial == "normal" else training.initial,
                 epsilon(one),
+                *(guarantee(one).get(name, "–") for name in accounts),
+                *(held_to_claim(one, mode) if accounts else ()),
                 "–" if unseen is None else f"{float(unseen):.4f}",
             ]
             rows.append([experiment.title, mode, *facts, auc, *at, *at_threshold])
-    facts = ["class size", "epochs or steps", "init std", EPSILON, "victim accuracy"]
+    facts = ["class size", "epochs or steps", "init std", EPSILON, *accounts.values(), *(HELD if accounts else ())]
     targets = [f"TPR at FPR {100 * rate:g} %" for rate in wanted]
-    return Table(
-        ["experiment", "mode", *facts, "AUC", *targets, "TPR at threshold", "FPR at threshold"], rows, "comparison"
-    )
+    columns = ["experiment", "mode", *facts, "victim accuracy", "AUC", *targets, "TPR at threshold", "FPR at threshold"]
+    return Table(columns, rows, "comparison")

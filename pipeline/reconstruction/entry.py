@@ -40,26 +40,34 @@ def shown(experiment: "Experiment") -> dict[str, Any]:
 
 
 def chapter(experiment: "Experiment", inputs: "Mapping[str, Shards]") -> "Chapter":
-    """Of every mode, then what inverting the heads recovered and the nearest-neighbour threshold, where they are."""
+    """Of every mode; then, where they are, adversaries without the model, what private training claims, what inverting
+    the heads recovered and the nearest-neighbour threshold."""
     from pipeline.data.images import target_images
     from pipeline.data.sources import load
-    from pipeline.head_inversion.section import section
+    from pipeline.head_inversion.section import section as recovered_features
+    from pipeline.privacy.section import section as privacy_section
+    from pipeline.reconstruction.baselines import section as baselines_section
     from pipeline.reconstruction.chapter import Outcome, chapter_of_mode, threshold_section
     from pipeline.report.page import Chapter
 
     data, roc, min_mse = experiment.data, inputs["roc"], inputs["min_mse"]
     images = target_images(load(data, "test", experiment.paths.data_root), data.image_size).numpy()
-    chapters, recovered = [], []
+    chapters, baselines, privacy, recovered = [], [], [], []
     for mode in roc.names:
         outcome = Outcome.of(mode, min_mse, roc)
         chapters.append(chapter_of_mode(outcome, images, experiment.evaluation.sheet_victims))
+        if "baselines" in inputs:
+            baselines.append(baselines_section(outcome, inputs["baselines"].read(mode)))
+        if "privacy" in inputs:
+            found, facts = inputs["privacy"].read(mode), inputs["privacy"].attributes(mode)
+            privacy.append(privacy_section(outcome.roc, found, facts, list(experiment.evaluation.nulls), mode))
         if inverts_heads(experiment) and "features/found" in outcome.scores:
             facts = inputs["head_inversion"].attributes("inversion")
-            recovered.append(section(outcome.scores, facts, outcome.threshold, mode))
+            recovered.append(recovered_features(outcome.scores, facts, outcome.threshold, mode))
     if "nearest_neighbour" in inputs:
         recovered.append(threshold_section(inputs["nearest_neighbour"]))
     return Chapter(
-        [*(section for chapter in chapters for section in chapter.sections), *recovered],
+        [*(section for chapter in chapters for section in chapter.sections), *baselines, *privacy, *recovered],
         "; ".join(chapter.answer for chapter in chapters),
         [table for chapter in chapters for table in chapter.beside],
     )
@@ -81,7 +89,7 @@ def readers() -> dict[str, Reader]:
 ATTACK = Attack(
     name="reconstructor",
     parts={"head_inversion": Part(HeadInversion, HeadInversion()), "reconstructor": Part(Reconstructor)},
-    stages=("head_inversion", "reconstructor", "min_mse", "roc"),
+    stages=("head_inversion", "reconstructor", "min_mse", "baselines", "roc", "privacy"),
     is_made=lambda experiment: experiment.reconstructor is not None,
     refuse=refuse,
     describe=describe,

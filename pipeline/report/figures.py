@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -133,4 +134,63 @@ def sheet(originals: np.ndarray, *rebuilt: tuple[np.ndarray, np.ndarray]) -> Fig
                 if not hits[row, column]:
                     cell = axes[of_each * row + offset, column]
                     cell.plot([0, side - 1], [side - 1, 0], color=MARK_COLOUR, linewidth=0.8)
+    return figure
+
+
+def private_roc(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ceiling: np.ndarray,
+    prior: tuple[np.ndarray, np.ndarray] | None,
+    rebuilt: np.ndarray | None,
+) -> Figure:
+    """Empirical curves by null, FPR (n,) and TPR (n, 3), on linear and on logarithmic axes, under 1 − f.
+
+    The first has its band, and `ceiling` (n,) is at its FPR. prior: κ and 1 − f(κ), (3,) each; rebuilt (3,): the share
+    within the threshold; drawn at κ.
+    """
+    figure = Figure(figsize=(6.8, 3.3))
+    (main, (fpr, tpr)), *others = curves.items()
+    for axes in figure.subplots(1, 2):
+        axes.plot(fpr, ceiling, color=MARK_COLOUR, lw=1.6, label="1 − f, private training's ceiling")
+        axes.plot(fpr, tpr[:, 0], color=H0_COLOUR, label=f"empirical, {main.replace('_', ' ')}")
+        axes.fill_between(fpr, tpr[:, 1], tpr[:, 2], color=H0_COLOUR, alpha=0.2, lw=0)
+        for (null, (rates, hits)), style in zip(others, NULL_STYLES[1:], strict=False):
+            label = f"empirical, {null.replace('_', ' ')} (not bounded)"
+            axes.plot(rates, hits[:, 0], color="0.35", linestyle=style, lw=1.2, label=label)
+        if prior:
+            for (value, low, high), colour, label in (
+                (prior[1], MARK_COLOUR, "ceiling of reconstruction at κ"),
+                (rebuilt, H0_COLOUR, "rebuilt within the threshold"),
+            ):
+                error = [[value - low], [high - value]]
+                axes.errorbar(prior[0][0], value, error, fmt="o", ms=4, color=colour, capsize=2, lw=1, label=label)
+        axes.plot([fpr[0], 1], [fpr[0], 1], color=H1_COLOUR, linestyle=":", lw=1)
+        axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
+    linear, logarithmic = figure.axes
+    linear.legend(loc="lower right", fontsize=6)
+    logarithmic.set(xscale="log", yscale="log", xlim=(fpr[0], 1), ylim=(fpr[0] / 2, 1.1))
+    figure.tight_layout()
+    return figure
+
+
+def several_rocs(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], ceiling: tuple[np.ndarray, np.ndarray] | None
+) -> Figure:
+    """Empirical curves by attack, FPR (n,) and TPR (n, 3), the first with its band; ceiling: FPR and 1 − f (n,)."""
+    figure = Figure(figsize=(6.8, 3.3))
+    colours = matplotlib.colormaps["tab10"].colors
+    least = min(fpr[0] for fpr, _ in curves.values())
+    for axes in figure.subplots(1, 2):
+        for place, ((name, (fpr, tpr)), colour) in enumerate(zip(curves.items(), colours, strict=False)):
+            axes.plot(fpr, tpr[:, 0], color=colour, lw=1.4, label=name)
+            if not place:
+                axes.fill_between(fpr, tpr[:, 1], tpr[:, 2], color=colour, alpha=0.2, lw=0)
+        if ceiling:
+            axes.plot(*ceiling, color="black", linestyle="--", lw=1.6, label="1 − f, private training's ceiling")
+        axes.plot([least, 1], [least, 1], color=H1_COLOUR, linestyle=":", lw=1)
+        axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
+    linear, logarithmic = figure.axes
+    linear.legend(loc="lower right", fontsize=7)
+    logarithmic.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(least / 2, 1.1))
+    figure.tight_layout()
     return figure

@@ -10,9 +10,11 @@ import pytest
 import yaml
 from scipy.special import expit
 
-from jobs.compare import differences
+from jobs.compare import comparison, differences, guarantee
 from pipeline import ROOT
 from pipeline.config import load
+from stages.execution import make_shard
+from stages.plan import Plan
 
 
 def compare(*arguments):
@@ -88,3 +90,23 @@ def test_noise_counts_as_epsilon():
     private = "shadow_models.training.private={clip_norm: 4.0, sample_rate: 0.5, steps: 64, noise_multiplier: %s}"
     made = [load("demo", ["shadow_models.training.epochs=null", private % sigma]) for sigma in (1.82, 0.6)]
     assert list(differences(made)) == ["ε"]
+
+
+def test_epsilon_is_stated_with_all_that_it_depends_on(tiny):
+    private = "shadow_models.training.private={clip_norm: 4.0, sample_rate: 0.5, steps: 8, noise_multiplier: 1.5}"
+    plan = Plan(tiny("shadow_models.training.epochs=null", private, "evaluation.nulls=[other_victims, minus_one]"))
+    for stage in plan.stages[:-1]:
+        for shard in stage.shards(plan.experiment):
+            make_shard(plan, stage, shard, "cpu", lambda *_: None)
+    table = comparison([plan])
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    stated = {name: row[name] for name in ("σ", "q", "T", "clip norm", "δ")}
+    assert stated == {"σ": 1.5, "q": 0.5, "T": 8, "clip norm": 4.0, "δ": pytest.approx(10**-1.1, abs=1e-4)}
+    assert 0 <= row["ε at least"] < row["ε"]
+    kappa, ceiling, rebuilt = (row[name] for name in ("κ", "ceiling 1 − f(κ)", "rebuilt"))
+    assert kappa.value < ceiling.value
+    assert rebuilt.low <= ceiling.high
+
+
+def test_without_noise_there_is_no_account(tiny):
+    assert guarantee(Plan(tiny())) == {}

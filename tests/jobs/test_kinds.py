@@ -49,7 +49,7 @@ def test_binary_heads(tiny):
 def test_private_heads_carry_their_guarantee(tiny):
     private = "shadow_models.training.private={clip_norm: 4.0, sample_rate: 0.5, steps: 64, noise_multiplier: 1.82}"
     experiment = tiny(*FEW, "shadow_models.training.epochs=null", private)
-    assert "noise multiplier 1.82" in run(experiment)
+    assert "noise multiplier σ = 1.82" in run(experiment)
     plan = Plan(experiment)
     stage = next(stage for stage in plan.stages if stage.name == "shadow_models")
     attributes = plan.finished(stage).attributes("train-00000")

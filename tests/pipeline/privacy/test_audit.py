@@ -10,7 +10,7 @@ from scipy.stats import norm
 from pipeline.errors import UserError
 from pipeline.evaluation.rates import rates
 from pipeline.privacy.audit import audit, crosses, held_out_bounds, separation
-from pipeline.privacy.canary import audit_training
+from pipeline.privacy.canary import audit_training, crafted
 from pipeline.privacy.trade_off import trade_off
 from pipeline.shadow import private
 from pipeline.shadow.accountant import Guarantee, epsilon
@@ -135,6 +135,17 @@ def test_noise_forgotten_in_one_layer_is_caught(monkeypatch):
     found = audited(TWO_LAYERS)
     assert found.refuted
     assert found.epsilon > 0.78  # what the claim amounts to at δ = 10^-1.1
+
+
+def test_a_crafted_canary_says_nothing_of_others_and_changes_none_of_them():
+    features = torch.randn(10, 16, generator=torch.Generator().manual_seed(0)).relu_()
+    changed = crafted(features, 3, torch.Generator().manual_seed(1))
+    kept = [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert torch.equal(changed[kept], features[kept])
+    assert (features[kept] @ changed[3]).abs().max() < 1e-4
+    assert changed[3].norm() == pytest.approx(float(features[kept].norm(dim=1).mean()), rel=1e-5)
+    with pytest.raises(UserError, match="more features than 9 records; there are 9"):
+        crafted(features[:, :9], 3, torch.Generator())
 
 
 def test_a_canary_that_others_span_is_refused():
