@@ -11,7 +11,7 @@ from pipeline.store import software, standing, write_shard
 from stages import stage_named
 from stages.plan import Plan, stage_known
 
-OPTIONAL = ("correlation", "multipliers")
+OPTIONAL = ("labels", "correlation", "multipliers")
 """Files that their stage can do without."""
 
 
@@ -32,6 +32,8 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
     if shard not in shards:
         shown = ", ".join(shards[:3]) + (f", … {shards[-1]}" if len(shards) > 3 else "")
         raise UserError(f"import {target}: name one shard, {name}/SHARD; this experiment has {shown or 'none'}")
+    if name == "shadow_models":
+        _refuse_other_features(plan, shard)
     reader = readers[name]
     paths = _named(files, reader.names)
     if standing(plan.path(stage, shard), plan.fingerprints(stage)[shard]).state == "done" and not replace:
@@ -54,6 +56,18 @@ def import_shard(plan: Plan, target: str, files: Sequence[str], replace: bool) -
     path, expected = plan.import_path(stage, shard), plan.imported_fingerprint(stage, shard, content)
     write_shard(path, result, expected, {**origin, **software()}, imported=content)
     return path
+
+
+def _refuse_other_features(plan: Plan, shard: str) -> None:
+    """Victims of another backbone than that of all else would be attacked in vain, and nobody would know."""
+    from pipeline.evaluation.victims import OTHER_FEATURES
+    from pipeline.shadow import seeds
+
+    experiment, stage = plan.experiment, stage_named("deep_features")
+    theirs = experiment.backbone.weights or "reconstructor" in experiment.imported
+    lacking = [features for features in stage.shards(experiment) if not plan.imported(stage, features)]
+    if shard in seeds.scored(experiment) and lacking and not theirs:
+        raise UserError(f"import shadow_models/{shard}: {OTHER_FEATURES.format(features=lacking[0])}")
 
 
 def _named(files: Sequence[str], names: Sequence[str]) -> dict[str, Path]:

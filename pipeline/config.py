@@ -99,7 +99,7 @@ class Experiment(create_model("PartsOfAttacks", __base__=CommonParts, **settings
                     f"task.kind is {self.task.kind} but shadow_models.training.classes is {logits}; "
                     "binary and identity tasks have 1 logit, multiclass has one per class"
                 )
-        if self.backbone and not self.backbone.weights and not self.pretrain:
+        if self.backbone and not (self.backbone.weights or self.pretrain or "deep_features" in self.imported):
             raise ValueError("backbone.weights names no file and there is no pretrain part to make one")
         for attack in ATTACKS:
             attack.refuse(self)

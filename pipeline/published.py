@@ -20,6 +20,7 @@ from pipeline.errors import UserError
 from pipeline.fingerprint import digest_of, fingerprint
 from pipeline.head_inversion import lessons
 from pipeline.head_inversion.settings import inverts_heads
+from pipeline.networks.settings import FEATURES
 from pipeline.shadow import seeds
 from pipeline.shadow.recipe import head_of
 from pipeline.store import Result
@@ -59,6 +60,30 @@ def deal(experiment: "Experiment", shard: str) -> tuple[np.ndarray, np.ndarray]:
     """Indices and labels (M, N) of a shard's training sets: the published deal, which its permutation seed fixes."""
     source = load(seeds.data_of(experiment, shard), seeds.split_of(shard), experiment.paths.data_root)
     return seeds.deal(experiment, shard, source.labels)
+
+
+def deep_features(experiment: "Experiment", shard: str, given: Contents) -> Result:
+    """features (n, D) of a split's images, in its order; labels (n,), if given, must be those of the images here."""
+    seed = lessons.seeds_by_features(experiment)[shard]
+    if seed.startswith("augmented"):
+        raise UserError(
+            f"{shard}: augmented copies are drawn here and have no features elsewhere; set "
+            "head_inversion.augmentation: null, or name the backbone's file in backbone.weights"
+        )
+    source = load(seeds.data_of(experiment, seed), seeds.split_of(seed), experiment.paths.data_root)
+    shape = len(source), FEATURES[experiment.backbone.name]
+    features = shaped("features", given["features"], shape, f"images and features of {experiment.backbone.name}")
+    if "labels" in given:
+        labels = shaped("labels", _flat(given["labels"]), (len(source),), "one for each image")
+        if wrong := int((labels != source.labels).sum()):
+            raise UserError(f"labels: {wrong} of {len(labels)} are not those of {shard}; are the images in its order?")
+    facts = {"data": seeds.data_of(experiment, seed).name, "split": seeds.split_of(seed), "images": len(source)}
+    return Result({"features": features.astype(np.float32), "labels": source.labels}, facts)
+
+
+def _flat(labels: np.ndarray) -> np.ndarray:
+    """(n, 1) as (n,)."""
+    return labels[:, 0] if isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def shadow_models(experiment: "Experiment", shard: str, given: Contents) -> Result:
@@ -116,6 +141,7 @@ def _correlation(given: np.ndarray, size: int) -> np.ndarray:
 def readers() -> dict[str, Reader]:
     """Stage → how its shards are made of files: of the stages that attacks share, and of each attack's own."""
     found = {
+        "deep_features": Reader(deep_features, ("features", "labels")),
         "shadow_models": Reader(shadow_models, ("weights",)),
         "weight_stats": Reader(weight_stats, ("mean", "deviation", "correlation")),
     }

@@ -11,17 +11,8 @@ from stages.command import main
 from stages.stage import Resources, Stage, Work
 
 
-def seeds_by_shard(experiment: Experiment) -> dict[str, str]:
-    """Shard → the first permutation seed that deals its images: what shadow models train on, augmented copies of it
-    where head inversion learns from such, and the test split that victims come from."""
-    if not experiment.shadow_models:
-        return {}
-    named = (seeds.training_seed(0), lessons.first_seed(experiment), seeds.VICTIMS)
-    return {seeds.features_of(experiment, seed): seed for seed in named}
-
-
 def settings(experiment: Experiment, shard: str) -> dict:
-    seed, backbone = seeds_by_shard(experiment)[shard], experiment.backbone
+    seed, backbone = lessons.seeds_by_features(experiment)[shard], experiment.backbone
     dataset, split = seeds.data_of(experiment, seed), seeds.split_of(seed)
     described = {"data": dataset.identity(experiment.paths.data_root), "split": split, "backbone": backbone.name}
     if seed.startswith("augmented"):
@@ -60,7 +51,7 @@ def run(work: Work) -> Result:
     from pipeline.networks.state import state_dict
 
     experiment = work.experiment
-    seed = seeds_by_shard(experiment)[work.shard]
+    seed = lessons.seeds_by_features(experiment)[work.shard]
     source = images_of(experiment, seed)
     classifier = Classifier(experiment.backbone.name, classes=1)
     if experiment.backbone.weights:
@@ -77,14 +68,14 @@ def run(work: Work) -> Result:
 
 STAGE = Stage(
     name="deep_features",
-    shards=lambda experiment: list(seeds_by_shard(experiment)),
+    shards=lambda experiment: list(lessons.seeds_by_features(experiment)),
     inputs=lambda experiment: ["pretrain"],
     settings=settings,
     resources=lambda experiment: Resources("gpu", threads=2, memory_gb=4.0, seconds_per_shard=300.0),
     run=run,
     check=check,
     location=location,
-    version=2,
+    version=3,
 )
 
 if __name__ == "__main__":

@@ -69,9 +69,11 @@ def run(work: Work) -> Result:
     (V, G, C, S, S); h0/psnr, h0/ssim and h0/lpips (where its weights are) against that image.
 
     h0/person (V,), for identities: whom each victim is about. h0/seed (V,): the test seed that dealt its images.
-    h1/<null>/min_mse, …/psnr, …/ssim, …/lpips (V, draws, G): the same of weights that saw none of victim v's images.
+    h1/<null>/min_mse, …/psnr, …/ssim, …/lpips (V, draws, G): the same of weights that saw none of victim v's images;
+    of the first null also …/rebuilt (V, G, C, S, S), by its first draw.
     h0/minus_one (V, G): the distance to the record alone that the null minus_one takes out of each group.
-    victims/trained, victims/unseen (V,): accuracy of each on its own images, and on the others of the test split.
+    victims/… (V,): how often each is right on its own images, and on the others of the test split (victims.accuracy),
+    unless it was imported without its features.
     Where features are read: features/cosine, found, expected (V, N), see training.Measured; h0/slot (V, G) which of the
     N recovered images each reconstruction is made from; features/unlike (V,) heads that are unlike the shadow models.
     """
@@ -86,7 +88,14 @@ def run(work: Work) -> Result:
     from pipeline.evaluation.min_mse import min_mse
     from pipeline.evaluation.minus_one import minus_one_reading, removed_records
     from pipeline.evaluation.nulls import null_readings
-    from pipeline.evaluation.victims import accuracy, scored_heads, victims_of
+    from pipeline.evaluation.victims import (
+        NOT_THEIRS,
+        OTHER_FEATURES,
+        accuracy,
+        features_are_theirs,
+        scored_heads,
+        victims_of,
+    )
     from pipeline.networks import decoders
     from pipeline.networks.state import state_dict
     from pipeline.reconstruction.candidates import candidate_groups
@@ -96,6 +105,9 @@ def run(work: Work) -> Result:
 
     experiment, mode, inputs = work.experiment, work.shard, work.inputs
     judged, data, task = experiment.evaluation, experiment.data, experiment.task
+    theirs = features_are_theirs(experiment, inputs["shadow_models"], inputs["deep_features"])
+    if not theirs and ("imported" not in inputs["reconstructor"].attributes(mode) or "minus_one" in judged.nulls):
+        raise UserError(OTHER_FEATURES.format(features=seeds.features_of(experiment, seeds.VICTIMS)))
     statistics = inputs["weight_stats"].read("all")
     shard = scored_heads(inputs["shadow_models"])
     reader = reader_of(experiment, mode, inputs, shard, work.device)
@@ -159,6 +171,8 @@ def run(work: Work) -> Result:
         scores = [min_mse(network, held_against.with_reading(reading), metrics) for reading in drawn]
         arrays[f"h1/{null}/min_mse"] = np.stack([one.distances for one in scores], 1)
         arrays |= {f"h1/{null}/{name}": np.stack([one.likeness[name] for one in scores], 1) for name in metrics}
+        if null == judged.nulls[0]:
+            arrays[f"h1/{null}/rebuilt"] = scores[0].rebuilt
         means[f"mean_h1_{null}"] = float(arrays[f"h1/{null}/min_mse"].mean())
         work.progress(position + 1, len(judged.nulls), null)
     features = inputs["deep_features"].read(seeds.features_of(experiment, seeds.VICTIMS))
@@ -171,18 +185,13 @@ def run(work: Work) -> Result:
         measured = measure_shard(reader.inversion, shard, features["features"])
         arrays |= {f"features/{name}": table for name, table in measured.items()}
         arrays["h0/slot"] = victims.reading.slots.cpu().numpy()
-    told = accuracy(
-        torch.as_tensor(shard["weights"]).float(),
-        torch.as_tensor(features["features"]),
-        features["labels"],
-        shard["indices"],
-        task,
-        experiment.shadow_models.training,
-    )
-    if told:
-        arrays |= {"victims/trained": told.trained, "victims/unseen": told.unseen}
-        means |= {"accuracy_trained": float(told.trained.mean()), "accuracy_unseen": float(told.unseen.mean())}
-    return Result(arrays, {**means, "lpips": said_of_lpips})
+    if theirs:
+        heads = torch.as_tensor(shard["weights"]).float(), torch.as_tensor(features["features"])
+        training = experiment.shadow_models.training
+        told = accuracy(*heads, features["labels"], shard["indices"], task, training)
+        arrays |= {f"victims/{name}": shares for name, shares in told.items()}
+        means |= {f"accuracy_{name}": float(shares.mean()) for name, shares in told.items()}
+    return Result(arrays, {**means, "lpips": said_of_lpips, "said_of_accuracy": "" if theirs else NOT_THEIRS})
 
 
 STAGE = Stage(

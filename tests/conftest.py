@@ -78,3 +78,38 @@ def npz_file(tmp_path) -> Path:
         parts[f"{split}_labels"] = np.arange(count) % 3
     np.savez(path, **parts)
     return path
+
+
+@pytest.fixture
+def celeba(tmp_path, monkeypatch):
+    """Lays out photos in CelebA's own file formats below tmp_path; torchvision's md5 of the full lists is set aside.
+
+    people, splits: of each photo its person and 0 (train), 1 (valid) or 2 (test). Returns their folder and names.
+    """
+    from PIL import Image
+    from torchvision.datasets import CelebA
+
+    monkeypatch.setattr(CelebA, "_check_integrity", lambda self: True)
+
+    def lay_out(people: list[int], splits: list[int]) -> tuple[Path, list[str]]:
+        base = tmp_path / "celeba"
+        (base / "img_align_celeba").mkdir(parents=True)
+        names = [f"{k:06d}.jpg" for k in range(1, len(people) + 1)]
+        for k, name in enumerate(names):
+            picture = np.random.default_rng(k).integers(0, 256, (28, 23, 3), dtype=np.uint8)
+            Image.fromarray(picture).resize((178, 218), Image.BICUBIC).save(base / "img_align_celeba" / name)
+
+        def table(file: str, rows: list[list], header: list[str] = ()) -> None:
+            top = f"{len(names)}\n{' '.join(header)}\n" if header else ""
+            lines = "\n".join(" ".join([name, *map(str, row)]) for name, row in zip(names, rows, strict=True))
+            (base / file).write_text(top + lines + "\n")
+
+        table("identity_CelebA.txt", [[person] for person in people])
+        table("list_eval_partition.txt", [[split] for split in splits])
+        attributes = [f"attribute{k}" for k in range(40)]
+        table("list_attr_celeba.txt", [[1 if k % 2 else -1] * 40 for k in range(len(names))], attributes)
+        table("list_bbox_celeba.txt", [[0] * 4] * len(names), ["x", "y", "w", "h"])
+        table("list_landmarks_align_celeba.txt", [[0] * 10] * len(names), [f"l{k}" for k in range(10)])
+        return base, names
+
+    return lay_out

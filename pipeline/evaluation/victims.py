@@ -7,13 +7,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pipeline.config import Experiment
 from pipeline.data.images import target_images
 from pipeline.data.settings import DataSet, Task
 from pipeline.data.sources import load
 from pipeline.evaluation.reading import Reader, Reading
+from pipeline.shadow import seeds
 from pipeline.shadow.heads import Head, forward
 from pipeline.shadow.settings import Training
 from pipeline.store import Shards
+
+OTHER_FEATURES = (
+    "the victims were imported, and what is here was learnt from the features of another backbone: import theirs too "
+    "(deep_features/{features}), name the file of their backbone in backbone.weights, or import the reconstructor and "
+    "weight_stats as well (imported: [weight_stats, reconstructor]; evaluation.nulls without minus_one)"
+)
+NOT_THEIRS = (
+    "The accuracy of the victims is left out: they were imported without the features that they were trained on, and "
+    "backbone.weights names no file of their backbone"
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,19 @@ def scored_heads(shadow_models: Shards) -> dict[str, np.ndarray]:
     return joined | {"seed": np.repeat(np.arange(len(parts)), [len(part["weights"]) for part in parts])}
 
 
+def features_are_theirs(experiment: Experiment, shadow_models: Shards, deep_features: Shards) -> bool:
+    """Whether the scored heads were trained on the features that are here, as far as the experiment says.
+
+    Imported heads are another program's: its features are here where they were imported too, or where the experiment
+    names the file of its backbone.
+    """
+    scored = shadow_models.matching("test")
+    if not any("imported" in scored.attributes(shard) for shard in scored.names):
+        return True
+    features = deep_features.attributes(seeds.features_of(experiment, seeds.VICTIMS))
+    return "imported" in features or experiment.backbone.weights is not None
+
+
 def victims_of(
     data: DataSet,
     root: Path,
@@ -61,14 +86,6 @@ def victims_of(
     return VictimSet(reading, images.to(device), groups_of(torch.as_tensor(shard["indices"]).long()).to(device))
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """Of V heads: shares (V,) of right answers on the images that trained each, and on all others of the split."""
-
-    trained: np.ndarray
-    unseen: np.ndarray
-
-
 def accuracy(
     weights: torch.Tensor,
     features: torch.Tensor,
@@ -76,20 +93,27 @@ def accuracy(
     indices: np.ndarray,
     task: Task,
     training: Training,
-) -> Accuracy | None:
-    """weights (V, P); features (n, D) and class labels (n,) of the split; indices (V, N) of what trained each.
+) -> dict[str, np.ndarray]:
+    """Shares (V,) of right answers: `trained`, of the images that trained each head, `unseen`, of the split's others.
 
-    None where the task is identity: each head then knows a person of its own.
+    weights (V, P); features (n, D) and class labels (n,) of the split; indices (V, N) of what trained each. Heads with
+    one logit have `<of>_true_positive` and `<of>_true_negative` too: right answers among the images of the positive
+    classes (of an identity's head: photos of its person, who comes first in the training set), and among all others.
     """
-    if task.kind == "identity":
-        return None
     head = Head(features.shape[1], training.hidden, training.classes)
-    wanted = torch.as_tensor(np.isin(labels, task.positive) if task.kind == "binary" else labels).to(features.device)
-    trained, unseen = [], []
+    classes = torch.as_tensor(labels, device=features.device)
+    positive = torch.as_tensor(np.isin(labels, task.positive), device=features.device)
+    found: dict[str, list[float]] = {}
     for own, rows in zip(weights.split(1), torch.as_tensor(indices).long().to(features.device), strict=True):
         logits = forward(head.split(own), features[None])[0]
-        right = (logits.argmax(0) if training.classes > 1 else logits[0] > 0) == wanted
-        remembered = int(right[rows].sum())
-        trained.append(remembered / len(rows))
-        unseen.append((int(right.sum()) - remembered) / (len(labels) - len(rows)))
-    return Accuracy(np.array(trained), np.array(unseen))
+        if task.kind == "identity":
+            positive = classes == classes[rows[0]]
+        right = logits.argmax(0) == classes if training.classes > 1 else (logits[0] > 0) == positive
+        trained = torch.zeros_like(right).index_fill_(0, rows, True)  # an image that comes twice counts once
+        for of, among in (("trained", trained), ("unseen", ~trained)):
+            groups = {of: among}
+            if training.classes == 1:
+                groups |= {f"{of}_true_positive": among & positive, f"{of}_true_negative": among & ~positive}
+            for name, group in groups.items():
+                found.setdefault(name, []).append(right[group].float().mean().item())
+    return {name: np.array(shares) for name, shares in found.items()}

@@ -15,6 +15,15 @@ def first_seed(experiment: "Experiment") -> str:
     return seeds.augmented_seed(0) if augmented else seeds.training_seed(0)
 
 
+def seeds_by_features(experiment: "Experiment") -> dict[str, str]:
+    """Shard of deep_features → the first seed that deals its images: those that shadow models train on, augmented
+    copies of them where head inversion learns from such, and the test split that victims come from."""
+    if not experiment.shadow_models:
+        return {}
+    named = (seeds.training_seed(0), first_seed(experiment), seeds.VICTIMS)
+    return {seeds.features_of(experiment, seed): seed for seed in named}
+
+
 def inputs(experiment: "Experiment") -> list[str]:
     """What a stage that learns from shadow models reads for them."""
     first = first_seed(experiment)

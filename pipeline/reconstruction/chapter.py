@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.attack import Finished
 from pipeline.errors import UserError
+from pipeline.evaluation.intervals import share
 from pipeline.evaluation.rates import METHODS
 from pipeline.head_inversion.section import unlike_caution
 from pipeline.randomness import numpy_generator
@@ -34,6 +35,7 @@ class Outcome:
     pinned: bool
     main_null: str
     said_of_lpips: str
+    said_of_accuracy: str = ""
 
     @classmethod
     def of(cls, mode: str, min_mse: Shards, roc: Shards) -> "Outcome":
@@ -47,6 +49,7 @@ class Outcome:
             pinned=bool(facts["threshold_pinned"]),
             main_null=str(facts["null"]),
             said_of_lpips=str(min_mse.attributes(mode)["lpips"]),
+            said_of_accuracy=str(min_mse.attributes(mode).get("said_of_accuracy", "")),
         )
 
     @property
@@ -147,6 +150,26 @@ def published_table(outcome: Outcome) -> Table:
     )
 
 
+def accuracy_table(outcome: Outcome) -> Table:
+    """How well the victims do what they were trained for; true-positive and -negative rates of heads with one logit."""
+    person = outcome.scores.get("h0/person")
+    units = None if person is None else np.unique(person, return_inverse=True)[1].reshape(-1)
+    dealings = 1 if person is not None else int(outcome.scores["h0/seed"].max()) + 1
+    kinds = {"": "accuracy", "_true_positive": "true-positive rate", "_true_negative": "true-negative rate"}
+    kinds = {kind: title for kind, title in kinds.items() if f"victims/trained{kind}" in outcome.scores}
+    rows = [
+        [
+            of,
+            *(
+                Interval(*share(outcome.scores[f"victims/{name}{kind}"][:, None], units, dealings=dealings))
+                for kind in kinds
+            ),
+        ]
+        for name, of in (("trained", "the images that trained each"), ("unseen", "all others of the split"))
+    ]
+    return Table(["right answers on", *kinds.values()], rows, f"victims_{outcome.mode}")
+
+
 def likeness_table(outcome: Outcome) -> Table:
     """Means of every metric."""
     names = [name for name in METRICS if f"h0/{name}" in outcome.scores]
@@ -207,22 +230,39 @@ def sheets(outcome: Outcome, images: np.ndarray, shown: int) -> list[Figure]:
     steps = ranked[np.linspace(0, len(ranked) - 1, min(rows, len(ranked))).round().astype(int)]
     chance = numpy_generator("sheet", outcome.mode).permutation(len(h0))[:rows]
     mark = "a red line marks one farther from its original than the nearest-neighbour threshold."
-    words = {
-        "ranked": f"Originals over reconstructions, from best to worst in even steps, the median in the middle; {mark}",
-        "random": f"Originals over reconstructions, picked at random; {mark}",
-    }
-    drawn = []
-    for (name, caption), chosen in zip(words.items(), (steps, chance), strict=True):
-        originals, rebuilt = images[outcome.scores["h0/nearest"][chosen]], outcome.scores["h0/rebuilt"][chosen]
-        hits = h0[chosen] <= outcome.threshold
-        if h0.shape[1] == 1:
-            columns = min(COLUMNS_OF_SINGLES, len(chosen))
-            whole = len(chosen) // columns * columns
-            originals, rebuilt, hits = (
-                part[:whole, 0].reshape(-1, columns, *part.shape[2:]) for part in (originals, rebuilt, hits)
-            )
-        drawn.append(Figure.of(figures.sheet(originals, rebuilt, hits), caption, f"sheet_{name}_{outcome.mode}"))
-    return drawn
+    drawn = [
+        _sheet(
+            outcome, images, steps, (), "ranked", f"from best to worst in even steps, the median in the middle; {mark}"
+        )
+    ]
+    null = outcome.main_null
+    beside, said = (), f"picked at random; {mark}"
+    if f"h1/{null}/rebuilt" in outcome.scores:
+        beside = ((outcome.scores[f"h1/{null}/rebuilt"], outcome.h1(null)[:, 0]),)
+        said = f"and under them what the null's weights ({null.replace('_', ' ')}) give for the same images, {said}"
+    return [*drawn, _sheet(outcome, images, chance, beside, "random", said)]
+
+
+def _sheet(
+    outcome: Outcome,
+    images: np.ndarray,
+    chosen: np.ndarray,
+    beside: tuple[tuple[np.ndarray, np.ndarray], ...],
+    name: str,
+    said: str,
+) -> Figure:
+    """Of the victims `chosen` (n,); `beside`: further pictures (V, G, C, S, S) of all victims, with scores (V, G)."""
+    scores = outcome.scores
+    of_all = (scores["h0/rebuilt"], scores["h0/min_mse"]), *beside
+    parts = [images[scores["h0/nearest"][chosen]]]
+    for pictures, distances in of_all:
+        parts += [pictures[chosen], distances[chosen] <= outcome.threshold]
+    if parts[0].shape[1] == 1:
+        columns = min(COLUMNS_OF_SINGLES, len(chosen))
+        whole = len(chosen) // columns * columns
+        parts = [part[:whole, 0].reshape(-1, columns, *part.shape[2:]) for part in parts]
+    drawing = figures.sheet(parts[0], *zip(parts[1::2], parts[2::2], strict=True))
+    return Figure.of(drawing, f"Originals over reconstructions, {said}", f"sheet_{name}_{outcome.mode}")
 
 
 def drawings(outcome: Outcome) -> list[Figure]:
@@ -271,14 +311,14 @@ def drawings(outcome: Outcome) -> list[Figure]:
 def chapter_of_mode(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter:
     """`images` (n, C, S, S) uint8 are the test split; `shown` victims are pictured each way."""
     h0, main = outcome.scores["h0/min_mse"], outcome.main_null
-    rates = outcome.rates(main)
+    rates, unit = outcome.rates(main), "persons" if "h0/person" in outcome.scores else "victims"
     text = (
         f"{len(h0)} victims with {h0.shape[1]} reconstructions. Mean min-MSE {h0.mean():.4f} for real victims (H0), "
         f"{outcome.h1(main).mean():.4f} for weights that saw none of the images (H1, {main.replace('_', ' ')}). "
         f"The nearest-neighbour threshold {outcome.threshold:.4f} is "
         f"{'pinned by the experiment' if outcome.pinned else 'computed'}. Thresholds for a false-positive rate, and "
         "fits, come from one half of the victims and rates from the other, and the other way round. Intervals are "
-        "95 %, victims resampled; ≤ marks a rate that the sample cannot resolve. MSE is of images in [-1, 1]; PSNR and "
+        f"95 %, {unit} resampled; ≤ marks a rate that the sample cannot resolve. MSE is of images in [-1, 1]; PSNR and "
         f"SSIM are of [0, 1], range 1. {outcome.said_of_lpips}."
     )
     if "minus_one" in outcome.nulls:
@@ -295,6 +335,10 @@ def chapter_of_mode(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter
     tables = [rates_table(outcome, main), nulls_table(outcome), methods_table(outcome), likeness_table(outcome)]
     if len(rates["auc"]) > 1:
         tables.append(recovery_table(outcome))
+    if "victims/trained" in outcome.scores:
+        tables.append(accuracy_table(outcome))
+    elif outcome.said_of_accuracy:
+        text += f" {outcome.said_of_accuracy}."
     if "by_seed/auc" in rates:
         tables.append(seeds_table(outcome))
         text += (

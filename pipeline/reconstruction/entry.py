@@ -32,15 +32,7 @@ def refuse(experiment: "Experiment") -> None:
 
 
 def describe(experiment: "Experiment", inputs: "Mapping[str, Shards]") -> list[str]:
-    """How well the victims do what they were trained for."""
-    scores = inputs["min_mse"]
-    record = scores.attributes(scores.names[0])
-    if "accuracy_unseen" not in record:
-        return []
-    return [
-        f"victims right on {100 * float(record['accuracy_trained']):.1f} % of their own images and "
-        f"{100 * float(record['accuracy_unseen']):.1f} % of others"
-    ]
+    return []
 
 
 def shown(experiment: "Experiment") -> dict[str, Any]:

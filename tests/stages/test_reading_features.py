@@ -1,5 +1,6 @@
 """The reconstructor that reads features recovered by head inversion, end to end, for every kind of head."""
 
+from dataclasses import replace
 from functools import partial
 from itertools import cycle
 
@@ -104,7 +105,7 @@ def test_what_the_decoder_reads_belongs_to_the_image_it_is_shown(tiny):
     weights, indices, coefficients = columns
     heads = Heads.of(inversion.slots, weights, indices.long(), coefficients, own)
     right = measure_posterior(inversion, heads, heads.coefficients).cosine
-    turned = Heads(heads.weights, heads.coefficients, heads.features.roll(1, 0))
+    turned = replace(heads, features=heads.features.roll(1, 0))
     wrong = measure_posterior(inversion, turned, heads.coefficients).cosine
     assert right[:, inversion.slots.ranks == 0].mean() > 0.3
     assert right.mean() > wrong.mean() + 0.2

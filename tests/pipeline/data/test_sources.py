@@ -81,30 +81,8 @@ def test_a_folder_of_images_by_class(tmp_path):
     assert target_images(source, 16)[1, :, 8, 8].tolist() == [0, 0, 255]
 
 
-def test_celeba_deals_people_not_photos(tmp_path, monkeypatch):
-    """Ten photos in CelebA's own file formats; torchvision's md5 of the full lists is the one thing set aside."""
-    from torchvision.datasets import CelebA
-
-    monkeypatch.setattr(CelebA, "_check_integrity", lambda self: True)
-    base = tmp_path / "celeba"
-    (base / "img_align_celeba").mkdir(parents=True)
-    names = [f"{k:06d}.jpg" for k in range(1, 11)]
-    people, splits = [3, 3, 9, 9, 3, 5, 5, 7, 7, 7], [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
-    for k, name in enumerate(names):
-        picture = np.random.default_rng(k).integers(0, 256, (28, 23, 3), dtype=np.uint8)
-        Image.fromarray(picture).resize((178, 218), Image.BICUBIC).save(base / "img_align_celeba" / name)
-
-    def table(file: str, rows: list[list], header: list[str] = ()) -> None:
-        top = f"{len(names)}\n{' '.join(header)}\n" if header else ""
-        lines = "\n".join(" ".join([name, *map(str, row)]) for name, row in zip(names, rows, strict=True))
-        (base / file).write_text(top + lines + "\n")
-
-    table("identity_CelebA.txt", [[person] for person in people])
-    table("list_eval_partition.txt", [[split] for split in splits])
-    attributes = [f"attribute{k}" for k in range(40)]
-    table("list_attr_celeba.txt", [[1 if k % 2 else -1] * 40 for k in range(10)], attributes)
-    table("list_bbox_celeba.txt", [[0] * 4] * 10, ["x", "y", "w", "h"])
-    table("list_landmarks_align_celeba.txt", [[0] * 10] * 10, [f"l{k}" for k in range(10)])
+def test_celeba_deals_people_not_photos(celeba, tmp_path):
+    base, names = celeba([3, 3, 9, 9, 3, 5, 5, 7, 7, 7], [0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 
     train, test = (load(DataSet(name="celeba"), split, tmp_path) for split in ("train", "test"))
     assert train.labels.tolist() == [0, 0, 2, 2, 0, 1, 1]

@@ -110,9 +110,28 @@ def test_heads_are_judged_on_their_own_images_and_on_all_others():
     always_one[0, 10] = 1.0  # the bias of class 1
     for own, trained, unseen in (([1], 1.0, 0.0), ([0], 0.0, 0.5), ([0, 2], 0.0, 1.0)):
         found = accuracy(always_one, features, labels, np.array([own]), Task(), training)
-        assert found.trained == pytest.approx([trained])
-        assert found.unseen == pytest.approx([unseen])
-    assert accuracy(always_one, features, labels, np.array([[0]]), Task(kind="identity"), training) is None
+        assert found["trained"] == pytest.approx([trained])
+        assert found["unseen"] == pytest.approx([unseen])
+        assert found.keys() == {"trained", "unseen"}
+
+
+def test_an_identitys_head_is_right_on_its_person_and_on_others_apart():
+    """Five photos of three persons; the head says yes to photos 0, 1 and 3. It learnt of person 7 by photo 1."""
+    labels, yes = np.array([7, 7, 7, 2, 5]), torch.tensor([1.0, 1.0, -1.0, 1.0, -1.0])
+    training = Training(classes=1, learning_rate=0.1, epochs=1, init_std=0.1)
+    head = torch.cat([yes, torch.zeros(1)])[None]
+    found = accuracy(head, torch.eye(5), labels, np.array([[1, 3, 3]]), Task(kind="identity"), training)
+    assert {name: shares.tolist() for name, shares in found.items()} == {
+        "trained": [0.5],  # photo 3, drawn twice, is one wrong answer
+        "trained_true_positive": [1.0],
+        "trained_true_negative": [0.0],
+        "unseen": [pytest.approx(2 / 3)],
+        "unseen_true_positive": [0.5],
+        "unseen_true_negative": [1.0],
+    }
+    binary = accuracy(head, torch.eye(5), labels, np.array([[1, 3]]), Task(kind="binary", positive=(2,)), training)
+    assert binary["unseen"] == pytest.approx([2 / 3])
+    assert binary["trained_true_positive"].tolist() == [1.0]
 
 
 def test_weights_of_lpips_that_are_not_theirs_are_one_line(tmp_path):
