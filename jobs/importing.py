@@ -5,7 +5,6 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.attacks import attacks_of
 from pipeline.errors import UserError
 from pipeline.fingerprint import canonical_json
 from pipeline.store import software, standing, write_shard
@@ -65,8 +64,7 @@ def _refuse_other_features(plan: Plan, shard: str) -> None:
     from pipeline.shadow import seeds
 
     experiment, stage = plan.experiment, stage_named("deep_features")
-    own_stages = {own for attack in attacks_of(experiment) for own in attack.stages}
-    theirs = experiment.backbone.weights or own_stages.intersection(experiment.imported)
+    theirs = experiment.backbone.weights or experiment.imported  # what learnt from features may be theirs, too
     lacking = [features for features in stage.shards(experiment) if not plan.imported(stage, features)]
     if shard in seeds.scored(experiment) and lacking and not theirs:
         raise UserError(f"import shadow_models/{shard}: {OTHER_FEATURES.format(features=lacking[0])}")
