@@ -23,7 +23,9 @@ EPSILON = "ε"
 
 def summaries(plans: Sequence[Plan]) -> "list[tuple[Attack, list[Plan], Table]]":
     """Every attack that some of the experiments make, with those, side by side; raises Failure where one lacks."""
-    by_attack = [(attack, [plan for plan in plans if attack.is_made(plan.experiment)]) for attack in ATTACKS]
+    by_attack = [
+        (attack, [plan for plan in plans if attack.is_made(plan.experiment)]) for attack in ATTACKS if attack.summarise
+    ]
     return [(attack, made, attack.summarise(made)) for attack, made in by_attack if made]
 
 

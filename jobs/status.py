@@ -1,5 +1,6 @@
 """How an experiment stands, as a table and a word on what to type next."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -105,6 +106,8 @@ def next_step(plan: Plan, states: Sequence[StageState], queued: Mapping[str, Que
 
 def working(experiment: Experiment) -> str | None:
     """The command that holds the experiment's lock and is alive, in words."""
+    if not os.path.isdir(experiment.run_directory):  # noqa: PTH112 Path.is_dir raises where a name is too long
+        return None
     found = look(experiment.run_directory / "lock")
     return str(found) if found and found.alive else None
 

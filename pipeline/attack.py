@@ -48,9 +48,19 @@ def _no_rule(experiment: "Experiment") -> None:
     pass
 
 
+def _no_phrases(experiment: "Experiment", inputs: "Mapping[str, Shards]") -> list[str]:
+    return []
+
+
+def _nothing_shown(experiment: "Experiment") -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Attack:
     """A family of attacks. Its package is the only one that knows more of it than this.
+
+    What has a default may be left out.
 
     name        of the family
     parts       key of an experiment → what may be written there
@@ -70,10 +80,10 @@ class Attack:
     parts: Mapping[str, Part]
     stages: Sequence[str]
     is_made: "Callable[[Experiment], bool]"
-    describe: "Callable[[Experiment, Mapping[str, Shards]], list[str]]"
-    shown: "Callable[[Experiment], dict[str, Any]]"
     chapter: "Callable[[Experiment, Mapping[str, Shards]], Chapter]"
-    summarise: "Callable[[Sequence[Finished]], Table]"
+    describe: "Callable[[Experiment, Mapping[str, Shards]], list[str]]" = _no_phrases
+    shown: "Callable[[Experiment], dict[str, Any]]" = _nothing_shown
+    summarise: "Callable[[Sequence[Finished]], Table] | None" = None
     refuse: "Callable[[Experiment], None]" = _no_rule
     readers: Callable[[], Mapping[str, Reader]] = dict
     curves: Sequence[str] = ()

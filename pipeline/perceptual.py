@@ -8,22 +8,22 @@ from pipeline.errors import UserError
 from pipeline.fingerprint import digest_of
 
 
-class Perceptual(Protocol):
+class LpipsSettings(Protocol):
     lpips: Literal["none", "vgg", "alex"]
     lpips_weights: str | None
 
 
-def weights_file(chosen: Perceptual, part: str) -> Path | None:
+def weights_file(settings: LpipsSettings, part: str) -> Path | None:
     """The file that `lpips_weights` of this `part` of the experiment names; raises UserError where it is missing."""
-    if not chosen.lpips_weights:
+    if not settings.lpips_weights:
         return None
-    path = located(chosen.lpips_weights)
+    path = located(settings.lpips_weights)
     if not path.is_file():
         raise UserError(f"{part}.lpips_weights: {path} does not exist; give torchvision's file of weights")
     return path
 
 
-def identity(chosen: Perceptual, part: str) -> dict:
+def identity(settings: LpipsSettings, part: str) -> dict:
     """What a result depends on: the network and what the file holds, never where it lies."""
-    path = weights_file(chosen, part)
-    return {"lpips": chosen.lpips} | ({"lpips_weights": digest_of(path)} if path else {})
+    path = weights_file(settings, part)
+    return {"lpips": settings.lpips} | ({"lpips_weights": digest_of(path)} if path else {})

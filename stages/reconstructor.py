@@ -29,7 +29,7 @@ def inputs(experiment: Experiment) -> list[str]:
 
 
 def perceptual_loss(experiment: Experiment, device):
-    from pipeline.reconstruction.losses import perceptual_network
+    from pipeline.networks.lpips import perceptual_network
 
     settings = experiment.reconstructor
     return perceptual_network(settings.lpips, device, perceptual.weights_file(settings, "reconstructor"))

@@ -1,4 +1,5 @@
-"""What is added stands alone: an attack is a package, its stages and a name in the list; a data set is one file."""
+"""What is added stands alone: an attack is a package, its stages and a name in the list; a data set or a backbone is
+one file."""
 
 import shutil
 import subprocess
@@ -99,6 +100,25 @@ def read(dataset, split, root):
 
 RECORDS = (Record("stripes", read, "20 images of stripes", "none", ("nothing",), channels=1, size=16),)
 '''
+BACKBONE = '''
+"""The image itself, in 4×4 pixels."""
+from pipeline.networks.record import Record
+
+
+def build():
+    from torch import nn
+
+    return nn.Flatten()
+
+
+def preprocess(images):
+    from torchvision.transforms import functional
+
+    return functional.resize(images, [4, 4], antialias=True).float()
+
+
+RECORDS = (Record("pixels", 16, build, preprocess),)
+'''
 
 
 @pytest.fixture
@@ -157,3 +177,15 @@ def test_a_new_data_set_is_one_file(program):
     (program / "mine.yml").write_text("data: {name: stripe}\n")
     refused = jobs(program, "run", "mine.yml")
     assert "'stripes'" in refused.stderr and refused.returncode == 2
+
+
+def test_a_new_backbone_is_one_file(program):
+    (program / "pipeline" / "networks" / "known" / "pixels.py").write_text(BACKBONE)
+    lines = (
+        "from pathlib import Path; from pipeline.data.settings import DataSet; from pipeline.data.sources import load; "
+        "from pipeline.networks.settings import Backbone; from pipeline.networks.backbones import *; "
+        "digits = load(DataSet(name='mnist_digits'), 'test', Path()).part(range(3)); "
+        "print(extract_features(Classifier(Backbone(name='pixels').name, 10), digits).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", lines], cwd=program, capture_output=True, text=True, check=False)
+    assert done.stdout == "torch.Size([3, 16])\n", done.stderr

@@ -38,6 +38,33 @@ def test_no_stage_imports_another():
         assert not imported(ROOT / "stages" / f"{name}.py") & others, name
 
 
+def imported_to_run(file: Path) -> set[str]:
+    """Modules that a file imports to run: not those that only its annotations name."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+    return modules
+
+
+def test_packages_below_pipeline_form_no_cycle():
+    packages: dict[str, set[str]] = {}
+    for file in (ROOT / "pipeline").rglob("*.py"):
+        own = file.relative_to(ROOT).with_suffix("").parts[1]
+        read = {module.split(".")[1] for module in imported_to_run(file) if module.startswith("pipeline.")}
+        packages.setdefault(own, set()).update(read - {own})
+    while free := [name for name, read in packages.items() if not read & packages.keys()]:
+        for name in free:
+            del packages[name]
+    assert not packages, f"these import one another in a circle, or what is in one: {packages}"
+
+
 def test_asking_for_the_state_does_not_wait_for_torch():
     import subprocess
     import sys

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.perceptual import Perceptual, weights_file
-from pipeline.reconstruction.losses import perceptual_network
+from pipeline.networks.lpips import perceptual_network
+from pipeline.perceptual import LpipsSettings, weights_file
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 """Of two stacks (B, C, H, W): one number (B,) a pair."""
@@ -68,13 +68,13 @@ LPIPS_WEIGHTS = {"alex": "alexnet-*.pth", "vgg": "vgg16-*.pth"}
 LEAST_SIDE = {"alex": 32, "vgg": 16}
 
 
-def lpips(judged: Perceptual, side: int, device: torch.device) -> tuple[Metric | None, str]:
-    """LPIPS (Zhang et al. 2018) as `evaluation:` asks, of images in [-1, 1] with `side` pixels a side: 0 means alike.
+def lpips(settings: LpipsSettings, side: int, device: torch.device) -> tuple[Metric | None, str]:
+    """LPIPS (Zhang et al. 2018) of images in [-1, 1] with `side` pixels a side, as `evaluation:` says: 0 means alike.
 
     Where it cannot be had, None and the reason. Nothing is fetched: ImageNet weights come from a file, or count when
     torchvision has put them into its cache before. Raises UserError for a file that is not theirs.
     """
-    name, weights = judged.lpips, weights_file(judged, "evaluation")
+    name, weights = settings.lpips, weights_file(settings, "evaluation")
     if name == "none":
         return None, "LPIPS was not asked for"
     if side < LEAST_SIDE[name]:

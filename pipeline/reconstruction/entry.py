@@ -1,7 +1,7 @@
 """The reconstructor as an attack: training images from the weights of a transfer-learned head."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.attack import Attack, Finished, Part, Reader
 from pipeline.head_inversion.settings import HeadInversion, inverts_heads
@@ -33,10 +33,6 @@ def refuse(experiment: "Experiment") -> None:
 
 def describe(experiment: "Experiment", inputs: "Mapping[str, Shards]") -> list[str]:
     return []
-
-
-def shown(experiment: "Experiment") -> dict[str, Any]:
-    return {}
 
 
 def chapter(experiment: "Experiment", inputs: "Mapping[str, Shards]") -> "Chapter":
@@ -93,7 +89,6 @@ ATTACK = Attack(
     is_made=lambda experiment: experiment.reconstructor is not None,
     refuse=refuse,
     describe=describe,
-    shown=shown,
     chapter=chapter,
     summarise=summarise,
     readers=readers,

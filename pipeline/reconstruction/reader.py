@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pipeline.evaluation.reading import FeatureReader, WeightReader
+from pipeline.evaluation.reading import WeightReader
 from pipeline.head_inversion.build import stored_inversion
+from pipeline.head_inversion.reading import FeatureReader
 from pipeline.head_inversion.settings import inverts_heads
 from pipeline.reconstruction.candidates import candidate_groups
 from pipeline.statistics import Standardisation

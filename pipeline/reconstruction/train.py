@@ -12,10 +12,11 @@ from pipeline.data.images import to_unit
 from pipeline.errors import Failure, UserError
 from pipeline.evaluation.min_mse import Scores
 from pipeline.networks.decoders import Decoder
+from pipeline.networks.lpips import Perceptual
 from pipeline.processes import ALONE, Processes
 from pipeline.reconstruction.examples import ExamplesFrom
 from pipeline.reconstruction.forward import averaged_over, compiled
-from pipeline.reconstruction.losses import Perceptual, reconstruction_loss
+from pipeline.reconstruction.losses import reconstruction_loss
 from pipeline.reconstruction.precision import autocast, products, resolved
 from pipeline.reconstruction.settings import Reconstructor as Settings
 from pipeline.reconstruction.state import State

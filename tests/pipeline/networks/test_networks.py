@@ -13,14 +13,13 @@ from pipeline.data.sources import ImageSource
 from pipeline.errors import UserError
 from pipeline.networks.augmentation import Maps, augment, with_copies
 from pipeline.networks.backbones import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Classifier,
     extract_features,
     load_initial_weights,
     load_trained_weights,
     preprocess,
 )
+from pipeline.networks.imagenet import MEAN, STD
 from pipeline.networks.reconstructor import Reconstructor, from_published, initialise, is_of_earlier_layout
 from pipeline.networks.settings import FEATURES, Augmentation, Backbone, Copies
 from pipeline.networks.vgg_tiny import VGGTiny
@@ -188,7 +187,7 @@ def test_pictures_are_scaled_up_in_bytes_as_pillow_scales_them():
     """Bicubically, what overshoots clipped after either pass: in one pass, this noise would be up to 29 levels off."""
     noise = np.random.default_rng(0).choice([0, 255], (32, 32, 3)).astype(np.uint8)
     fed = preprocess("efficientnet_b0", torch.as_tensor(noise).permute(2, 0, 1)[None])[0]
-    mean, deviation = (torch.tensor(three)[:, None, None] for three in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, deviation = (torch.tensor(three)[:, None, None] for three in (MEAN, STD))
     pixels = (fed * deviation + mean) * 255
     assert pixels.min() >= -1e-3 and pixels.max() <= 255 + 1e-3
     scaled = Image.fromarray(noise).resize((224, 224), Image.BICUBIC)

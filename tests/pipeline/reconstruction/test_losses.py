@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from pipeline.errors import UserError
+from pipeline.networks.lpips import perceptual_network
 from pipeline.reconstruction.candidates import candidate_groups
-from pipeline.reconstruction.losses import perceptual_network, reconstruction_loss
+from pipeline.reconstruction.losses import reconstruction_loss
 
 CPU = torch.device("cpu")
 
