@@ -8,7 +8,8 @@ within a victim; then ten victims about each of as many persons, one row each, c
 a threshold by Φ. `bias` is the mean error over all draws.
 
 Measured, 1,000 draws of 892 × 10 with 400 bootstraps: every interval covered in 94.1 … 96.4 % of the draws with
-independent rows, and in 93.4 … 95.0 % with a correlation of 0.5.
+independent rows, and in 93.4 … 95.0 % with a correlation of 0.5. Of 300 persons with ten victims each, with 200
+bootstraps: 93.7 … 95.6 % at 0.3, 93.3 … 95.4 % at 0.5.
 """
 
 import argparse

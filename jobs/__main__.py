@@ -26,6 +26,7 @@ from jobs.importing import import_shard
 from jobs.prune import unneeded
 from jobs.run import Executor, carry_through, check, unfinished
 from jobs.scan import StageState, scan
+from jobs.spans import readable
 from jobs.status import in_queue, logged, next_step, status_table
 from jobs.submission import Chain
 from jobs.tables import fitted
@@ -255,15 +256,17 @@ def show_submissions(plan: Plan, site: Cluster, todo: list[StageState], device: 
 
 
 def announce(plan: Plan, todo: list[StageState]) -> None:
+    seconds = sum(len(state.todo) * plan.resources(state.stage).seconds_per_shard for state in todo)
     for state in todo:
         reasons = [f"{state.count(name)} {name}" for name in ("missing", "stale", "damaged") if state.count(name)]
         resources = plan.resources(state.stage)
-        hours = len(state.todo) * resources.seconds_per_shard / 3600
+        time = readable(len(state.todo) * resources.seconds_per_shard)
         console.print(
             f"{state.stage.name:<18} to do: {', '.join(reasons)} of {len(state.shards)}"
-            f"  ({resources.device}, {resources.threads} thread(s), {resources.memory_gb:g} GB, about {hours:.2g} h)",
+            f"  ({resources.device}, {resources.threads} thread(s), {resources.memory_gb:g} GB, about {time})",
             soft_wrap=True,
         )
+    console.print(f"about {readable(seconds)} in all, if one shard is made after another", soft_wrap=True)
 
 
 @subcommand("Show what is done of an experiment, and what to type next.", ABOUT_CONFIG)
@@ -279,7 +282,7 @@ def status(config: str, overrides: tuple[str, ...]) -> None:
         except Failure as error:
             queued = None
             console.print(f"What is queued is not known: {error}", soft_wrap=True)
-        console.print(status_table(plan, states, queued))
+        console.print(fitted(status_table(plan, states, queued), console.width))
         console.print(next_step(plan, states, queued), soft_wrap=True)
 
 

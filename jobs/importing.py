@@ -64,7 +64,7 @@ def _refuse_other_features(plan: Plan, shard: str) -> None:
     from pipeline.shadow import seeds
 
     experiment, stage = plan.experiment, stage_named("deep_features")
-    theirs = experiment.backbone.weights or "reconstructor" in experiment.imported
+    theirs = experiment.backbone.weights or experiment.imported  # what learnt from features may be theirs, too
     lacking = [features for features in stage.shards(experiment) if not plan.imported(stage, features)]
     if shard in seeds.scored(experiment) and lacking and not theirs:
         raise UserError(f"import shadow_models/{shard}: {OTHER_FEATURES.format(features=lacking[0])}")

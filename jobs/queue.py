@@ -22,7 +22,7 @@ LINE = re.compile(r"([0-9]+(?:_[0-9]+)?)\|([A-Z_]+)\|(.+)\.(\w+)\.([0-9]+)\.([0-
 
 @dataclass(frozen=True)
 class JobName:
-    """`part` is the first pack of an array, `gate` or `dask` (a worker); `place` stands for the run directory."""
+    """`part` is the first pack of an array, `gate` or `dask` (a worker); `place` is a digest of the run directory."""
 
     experiment: str
     stage: str
@@ -95,7 +95,7 @@ def max_array_size() -> int:
 
 
 def cancel(jobs: Sequence[QueuedJob]) -> None:
-    """Gates first: they would take the end of the others as their sign to go on."""
+    """Gates first, or they resubmit what the others leave unfinished."""
     for kind in (True, False):
         if ids := sorted({job.id.partition("_")[0] for job in jobs if job.is_gate == kind}):
             _ask(["scancel", *ids])

@@ -24,9 +24,9 @@ class StageState:
     def count(self, state: State) -> int:
         return sum(found.state == state for found in self.shards.values())
 
-    def hours(self, gpu: bool) -> float:
+    def seconds(self, gpu: bool) -> float:
         """Wall time that the finished shards took, on GPUs or on CPUs."""
-        return sum(found.wall_seconds for found in self.shards.values() if (found.device != "cpu") == gpu) / 3600
+        return sum(found.wall_seconds for found in self.shards.values() if (found.device != "cpu") == gpu)
 
     @property
     def mean_seconds(self) -> float | None:

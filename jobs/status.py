@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rich.table import Table
-
 from jobs import queue
 from jobs.failures import FailureRecord, failure_file, gate_failure_file, read_record
 from jobs.scan import StageState
+from jobs.spans import readable
 from jobs.submission import file_of, latest_chain, read_submission
 from pipeline.config import Experiment
+from pipeline.lock import look
+from pipeline.report.table import Table
+from pipeline.store import read_attributes
 from stages.plan import Plan
 
 SHOWN_STATES = ("done", "missing", "stale", "damaged")
@@ -26,37 +28,31 @@ class QueuedShards:
 
 
 def status_table(plan: Plan, states: Sequence[StageState], queued: Mapping[str, QueuedShards] | None) -> Table:
-    """One row per stage: shards in each state, the hours that finished shards took, and those that the others will.
+    """One row per stage: shards in each state, the time that finished shards took, and that the others will take.
 
-    Of the columns that hold nothing, only those of every run are shown. CPU-hours count a stage's threads.
+    Of the columns that hold nothing, only those of every run are shown. CPU time counts a stage's threads.
     """
     rows = [_row(plan, state, (queued or {}).get(state.stage.name, QueuedShards())) for state in states]
     shown = [name for name in rows[0] if name in ALWAYS_SHOWN or any(row[name] for row in rows)] if rows else []
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in shown:
-        style = "red" if name == "failed" else None
-        table.add_column(name, justify="left" if name == "stage" else "right", style=style, no_wrap=True)
-    for row in rows:
-        table.add_row(*(row[name] for name in shown))
-    return table
+    return Table(shown, [[row[name] for name in shown] for row in rows], "status")
 
 
 def _row(plan: Plan, state: StageState, queued: QueuedShards) -> dict[str, str]:
     resources = plan.resources(state.stage)
-    left = len(state.todo) * (state.mean_seconds or resources.seconds_per_shard) / 3600
-    on_gpu = resources.device == "gpu" and not state.hours(gpu=False)
+    left = len(state.todo) * (state.mean_seconds or resources.seconds_per_shard)
+    on_gpu = resources.device == "gpu" and not state.seconds(gpu=False)
     counts = {"shards": len(state.shards), **{name: state.count(name) for name in SHOWN_STATES}}
     counts |= {"running": queued.running, "queued": queued.queued, "failed": len(state.failed)}
-    hours = {
-        "CPU h": resources.threads * state.hours(gpu=False),
-        "GPU h": state.hours(gpu=True),
-        "CPU h left": 0.0 if on_gpu else resources.threads * left,
-        "GPU h left": left if on_gpu else 0.0,
+    times = {
+        "CPU time": resources.threads * state.seconds(gpu=False),
+        "GPU time": state.seconds(gpu=True),
+        "CPU time left": 0.0 if on_gpu else resources.threads * left,
+        "GPU time left": left if on_gpu else 0.0,
     }
     return {
         "stage": state.stage.name,
         **{name: str(count or "") for name, count in counts.items()},
-        **{name: f"{value:.2f}" if value else "" for name, value in hours.items()},
+        **{name: readable(value) if value else "" for name, value in times.items()},
     }
 
 
@@ -93,14 +89,24 @@ def next_step(plan: Plan, states: Sequence[StageState], queued: Mapping[str, Que
     if queued:
         said.append(f"SLURM is at work on {', '.join(queued)}; nothing to type. To end it:")
         said.append(f"       python -m jobs cancel {experiment.arguments}")
+    elif any(state.todo for state in states) and (holder := working(experiment)):
+        said.append(f"at work on it: {holder}; nothing to type")
     elif any(state.todo for state in states):
         said.append(f"next:  python -m jobs {'resume' if record or chain else 'run'} {arguments}")
     elif states and states[-1].stage.name == "report":
-        page = plan.path(states[-1].stage, "report").with_name("index.html")
-        said.append(f"all done; the report: {page}")
+        report = plan.path(states[-1].stage, "report")
+        if verdict := read_attributes(report).get("verdict"):
+            said.append(str(verdict))
+        said.append(f"all done; the report: {report.with_name('index.html')}")
     else:
         said.append("all done")
     return "\n".join(said)
+
+
+def working(experiment: Experiment) -> str | None:
+    """The command that holds the experiment's lock and is alive, in words."""
+    found = look(experiment.run_directory / "lock")
+    return str(found) if found and found.alive else None
 
 
 def last_failure(experiment: Experiment, states: Sequence[StageState]) -> FailureRecord | None:

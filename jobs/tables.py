@@ -20,8 +20,13 @@ def fitted(table: Table, width: int) -> Grid | Group:
 
 def _grid(columns: tuple[str, ...] | list[str], rows: list[list[str]]) -> Grid:
     grid = Grid(box=None, pad_edge=False, header_style="bold")
+    numeric = {
+        name
+        for name, *cells in zip(columns, *rows, strict=True)
+        if all(cell[:1].isdigit() for cell in cells if cell) and name != columns[0]
+    }
     for column in columns:
-        grid.add_column(column)
+        grid.add_column(column, justify="right" if column in numeric else "left")
     for row in rows:
         grid.add_row(*row)
     return grid

@@ -21,7 +21,7 @@ class Verification:
 
 
 def verify(plan: Plan, tell: Callable[[str], None]) -> Verification:
-    """Verify shards, the files beside them and checkpoints; tells of each damaged file, which is set aside.
+    """Verify shards, the files beside them and checkpoints; reports each damaged file, which is set aside.
 
     Whoever calls holds the experiment's lock. Raises Failure for a file that cannot be read now.
     """

@@ -1,11 +1,11 @@
-"""Being asked to stop, by a scheduler that takes the machine back: noted at once, heeded where work can be left."""
+"""Preemption: a signal sets a flag, which checkpoints read."""
 
 import signal
 from types import FrameType
 
 
 class Interrupted(Exception):
-    """The shard in hand was left at a point from which it goes on: nothing failed, it is only not done yet."""
+    """The shard in hand was saved and left unfinished; the next run goes on from there."""
 
 
 _asked_by: list[str] = []

@@ -1,4 +1,4 @@
-"""How exactly float32 matrices are multiplied, within a block: what runs before and after it computes as it did."""
+"""Precision of float32 matrix products within a block; restored afterwards."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import torch
 
 PROBE = 512
 ALLOWED = 4.0
-"""So many times float32's own error may come of a routine that is to stand for it; bfloat16's is ten thousand times."""
+"""A faster routine is accepted up to so many times the error of `highest`; bfloat16's is 10,000 times as large."""
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ def joined(processes: Processes, device: torch.device) -> Iterator[None]:
     from torch import distributed
 
     meeting = None
-    if "MASTER_ADDR" not in os.environ:  # srun tells of no meeting place; a job's number is its own
+    if "MASTER_ADDR" not in os.environ:  # srun names no address to meet at
         meeting = f"tcp://127.0.0.1:{20000 + int(os.environ['SLURM_JOB_ID']) % 20000}"
     backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, init_method=meeting, rank=processes.rank, world_size=processes.size)

@@ -163,5 +163,5 @@ def standardised(blocks: Iterable, standardisation: Standardisation) -> Iterable
 
 
 def pieces(blocks: Iterable, rows: int) -> Iterable[Tensor]:
-    """The blocks' rows in order, at most so many at a time."""
+    """The blocks' rows in order, in blocks of at most the size that is asked for."""
     return chain.from_iterable(torch.as_tensor(block).split(rows) for block in blocks)

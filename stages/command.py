@@ -88,7 +88,8 @@ def _make(stage: Stage, config: str, shard: str | None, replace: bool, overrides
     choose_device(device, plan.resources(stage).device, processes)
     if processes.size > 1 and not stage.together:
         raise UserError(
-            f"{processes.size} processes were started, and {stage.name} takes one: its shards are the parts"
+            f"{processes.size} processes were started, but {stage.name} is not multi-process; run its shards in "
+            "parallel"
         )
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=not processes.first)
     with lock(plan.experiment.run_directory, stage.name, console.print) if processes.first else nullcontext():
@@ -177,7 +178,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _flushed(code: int) -> int:
-    """What is still to be printed is printed now, while a device that is full or gone can be told of in one line."""
+    """Flush standard output now, so that a full or closed device is reported in one line."""
     if sys.stdout is None:
         return code
     try:

@@ -101,7 +101,7 @@ def choose_device(asked: str, wanted: str, processes: Processes = ALONE) -> torc
 
 
 def _fix_order_of_sums(threads: int) -> None:
-    """Equal bytes from equal work: so many threads, and no algorithm chosen by a race or a timing."""
+    """Equal bytes from equal work: a fixed number of threads, and no algorithm chosen by a race or a timing."""
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -54,7 +54,7 @@ def run(work: Work) -> Result:
     from pipeline.reconstruction.sources import HEADS, training_source
     from pipeline.shadow.recipe import head_of
 
-    experiment, device, chosen = work.experiment, work.device, work.experiment.head_inversion
+    experiment, device, settings = work.experiment, work.device, work.experiment.head_inversion
     purpose = (experiment.seed, "head_inversion")
     features = work.inputs["deep_features"]
     own, learnt, theirs = (
@@ -71,14 +71,14 @@ def run(work: Work) -> Result:
     victims = Heads.of(slots, weights.float(), indices.long(), coefficients, unseen)
     apart = torch.as_tensor(np.tile(apart, len(images) // len(apart))).to(device)  # with their augmented copies
     source = training_source(experiment, work.inputs, labels, (*purpose, "order"), device, columns=HEADS)
-    batches = ShadowBatches(source, chosen.batch_size, (*purpose, "batches"), device).from_step
+    batches = ShadowBatches(source, settings.batch_size, (*purpose, "batches"), device).from_step
     inversion = HeadInversion(
         prior,
         slots,
         head_of(experiment),
         noise_of(experiment, len(labels)),
-        chosen.rounds,
-        chosen.width,
+        settings.rounds,
+        settings.width,
         start_of(experiment, len(labels)),
     ).to(device)
 
@@ -88,12 +88,12 @@ def run(work: Work) -> Result:
     losses = train_rounds(
         inversion,
         heads_from,
-        chosen,
+        settings,
         purpose=purpose,
         checkpoint=work.checkpoint,
         progress=work.progress,
     )
-    calibrated_on = calibrate(inversion, heads_from(chosen.steps))
+    calibrated_on = calibrate(inversion, heads_from(settings.steps))
     measured = measure(inversion, victims)
     facts = {
         "directions": inversion.width,

@@ -24,9 +24,9 @@ def check(experiment: Experiment) -> None:
 def learnt_and_unlearnt(experiment: Experiment):
     from pipeline.kkt.problems import load_problem, unlearnt
 
-    asked, data, root = experiment.kkt.problem, experiment.data, experiment.paths.data_root
-    problem = load_problem(asked, data, root, experiment.seed)
-    return problem, unlearnt(problem, asked, data, root)
+    settings, data, root = experiment.kkt.problem, experiment.data, experiment.paths.data_root
+    problem = load_problem(settings, data, root, experiment.seed)
+    return problem, unlearnt(problem, settings, data, root)
 
 
 def read_victim(work: Work):
@@ -57,7 +57,7 @@ def run(work: Work) -> Result:
     from pipeline.kkt.analysis.trials import chosen, merged
     from pipeline.randomness import torch_generator
 
-    experiment, asked = work.experiment, work.experiment.kkt
+    experiment, kkt = work.experiment, work.experiment.kkt
     problem, rest = learnt_and_unlearnt(experiment)
     network, trials = read_victim(work), merged(work.inputs["kkt_attack"], work.device)
 
@@ -66,9 +66,9 @@ def run(work: Work) -> Result:
 
     images, held_out = (part.to(work.device, torch.float32) for part in (problem.images, problem.held_out_images))
     mean = problem.mean.to(images)
-    how = Matching.of(asked.analysis, mean)
+    how = Matching.of(kkt.analysis, mean)
     measures = measured(trials, images, how)
-    kept = chosen(asked.analysis.trials, measures)
+    kept = chosen(kkt.analysis.trials, measures)
     judged = trials.part(kept)
     pools = {
         "attack": (judged.pool, mean, how),
@@ -77,7 +77,7 @@ def run(work: Work) -> Result:
         "held_out": (nulls.of_all_classes(held_out, problem.held_out_labels, len(judged.pool)) - mean, mean, how),
     }
     if (weights := nulls.first_layer_weights(network)) is not None:
-        search = how.of_first_layer(asked.analysis.first_layer)
+        search = how.of_first_layer(kkt.analysis.first_layer)
         pools["first_layer"] = (weights.to(images), torch.zeros_like(mean), search)
 
     arrays = {"original": images, "labels": problem.labels, "mean": mean, "trials/number": trials.numbers}
@@ -87,7 +87,7 @@ def run(work: Work) -> Result:
         found = match(images, pool, search, offset)
         arrays |= {f"{source}/{name}": values for name, values in found.named().items()}
         work.progress(position + 1, len(pools) + 1, source)
-    dealt = deal(problem.labels, rest.labels, asked.analysis.decoys, generator("decoys"))
+    dealt = deal(problem.labels, rest.labels, kkt.analysis.decoys, generator("decoys"))
     if dealt is not None:
         strangers = rest.read(dealt.flatten()).to(images)
         for source, (pool, offset, search) in pools.items():
@@ -95,9 +95,9 @@ def run(work: Work) -> Result:
             names = {"identified": found.identified, "stand_in_identified": found.stand_in_identified}
             arrays |= {f"{source}/{name}": values for name, values in names.items()}
             work.progress(len(pools), len(pools) + 1, f"identification by {source}")
-    arrays |= judged_picks(judged, images, held_out, how, asked.analysis.duplicate_distance, generator("picks"))
-    if asked.attack_loss not in ("naive", "separation"):
-        arrays["oracle"] = oracle_losses(network, problem, judged, asked.attack_loss, asked.attack.activation)
+    arrays |= judged_picks(judged, images, held_out, how, kkt.analysis.duplicate_distance, generator("picks"))
+    if kkt.attack_loss not in ("naive", "separation"):
+        arrays["oracle"] = oracle_losses(network, problem, judged, kkt.attack_loss, kkt.attack.activation)
     if problem.images[0].numel() == 2:
         arrays["plane"] = plane(network, mean)
     facts = {

@@ -21,33 +21,31 @@ SEPARATION_SECONDS = 30.0
 
 def blocks(experiment: Experiment) -> dict[str, range]:
     """Shard → the trials it holds, `attack.stack` of them; named after the first."""
-    asked = experiment.kkt
-    if not asked or not asked.attack:
+    kkt = experiment.kkt
+    if not kkt or not kkt.attack:
         return {}
-    starts = range(0, asked.search.trials, asked.attack.stack)
-    return {
-        f"trials-{start:05d}": range(start, min(start + asked.attack.stack, asked.search.trials)) for start in starts
-    }
+    starts = range(0, kkt.search.trials, kkt.attack.stack)
+    return {f"trials-{start:05d}": range(start, min(start + kkt.attack.stack, kkt.search.trials)) for start in starts}
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    asked, trials = experiment.kkt, blocks(experiment)[shard]
+    kkt, trials = experiment.kkt, blocks(experiment)[shard]
     return {
-        "attack": asked.attack.model_dump(mode="json", exclude={"stack"}),
-        "loss": asked.attack_loss,
-        "search": asked.search.model_dump(mode="json", exclude={"trials"}),
+        "attack": kkt.attack.model_dump(mode="json", exclude={"stack"}),
+        "loss": kkt.attack_loss,
+        "search": kkt.search.model_dump(mode="json", exclude={"trials"}),
         "trials": [trials.start, trials.stop],
         "seed": experiment.seed,
     }
 
 
 def resources(experiment: Experiment) -> Resources:
-    asked, attack, data = experiment.kkt, experiment.kkt.attack, experiment.data
-    if asked.attack_loss == "separation":
+    kkt, attack, data = experiment.kkt, experiment.kkt.attack, experiment.data
+    if kkt.attack_loss == "separation":
         return Resources("cpu", attack.threads, 4.0, attack.stack * SEPARATION_SECONDS)
-    shape = (3, 1, 1) if asked.problem.is_toy else (data.channels, data.image_size, data.image_size)
-    operations = 2 * attack.candidates * asked.victim.network.multiplications(shape)
-    iteration = PASSES[asked.attack_gradient] * operations / CORE_SPEED[attack.dtype] / attack.threads
+    shape = (3, 1, 1) if kkt.problem.is_toy else (data.channels, data.image_size, data.image_size)
+    operations = 2 * attack.candidates * kkt.victim.network.multiplications(shape)
+    iteration = PASSES[kkt.attack_gradient] * operations / CORE_SPEED[attack.dtype] / attack.threads
     return Resources("gpu", attack.threads, 4.0, attack.iterations * attack.stack * max(LEAST_SECONDS, iteration))
 
 
@@ -75,16 +73,16 @@ def read_victim(work: Work):
     from pipeline.kkt.networks import victim_from_state
     from pipeline.networks.state import state_dict
 
-    victims, asked = work.inputs["kkt_victim"], work.experiment.kkt
+    victims, kkt = work.inputs["kkt_victim"], work.experiment.kkt
     facts, arrays = victims.attributes("victim"), victims.read("victim")
-    needs_margins = asked.attack_loss != "separation"
-    if needs_margins and not is_trained(asked.victim_loss, len(arrays["labels"]), facts["loss"], facts["train_error"]):
+    needs_margins = kkt.attack_loss != "separation"
+    if needs_margins and not is_trained(kkt.victim_loss, len(arrays["labels"]), facts["loss"], facts["train_error"]):
         raise Failure(
             f"the victim is not trained: it errs on {facts['train_error']:.1%} of its training images, with a loss of "
             f"{facts['loss']:.2g}, and stationarity holds near zero; train longer (kkt.victim.steps, flow_time)"
         )
-    network = victim_from_state(asked.victim, arrays["mean"].shape, state_dict(arrays))
-    network.to(work.device, getattr(torch, asked.attack.dtype))
+    network = victim_from_state(kkt.victim, arrays["mean"].shape, state_dict(arrays))
+    network.to(work.device, getattr(torch, kkt.attack.dtype))
     return network, arrays["mean"], int(arrays["labels"].max()) + 1
 
 
@@ -138,7 +136,7 @@ def separated(work: Work) -> Result:
 
 
 def run(work: Work) -> Result:
-    """Of the trials (S,) that came to the end: candidates (S, m, C, H, W) float32, the mean taken off, and their labels
+    """Of the trials (S,) that were finished: candidates (S, m, C, H, W) float32, the mean taken off, and their labels
     (m,), −1 where the loss knows none; multipliers (S, m) or (S, m, K); hyperparameters/… and terms/… (S,); history/…
     (P, T) of all trials, NaN once one was dropped; snapshot/<iteration>/… the trials, candidates and multipliers then.
     """
@@ -149,28 +147,28 @@ def run(work: Work) -> Result:
     from pipeline.kkt.objectives import naive_objective, stationarity_objective
     from pipeline.precision import matmul_precision
 
-    experiment, asked, attack = work.experiment, work.experiment.kkt, work.experiment.kkt.attack
-    if asked.attack_loss == "separation":
+    experiment, kkt, attack = work.experiment, work.experiment.kkt, work.experiment.kkt.attack
+    if kkt.attack_loss == "separation":
         return separated(work)
     network, mean, classes = read_victim(work)
     labels = candidate_labels(attack.candidates, classes).to(work.device)
-    if asked.attack_loss == "naive":
+    if kkt.attack_loss == "naive":
         objective = naive_objective(network, labels)
     else:
-        method, activation = asked.attack_gradient, attack.activation
-        objective = stationarity_objective(network, labels, asked.attack_loss, method, activation)
-    trials, loss = blocks(experiment)[work.shard], asked.attack_loss
-    stack = first_stack(attack, asked.search, loss, trials, mean.shape, classes, experiment.seed, work.device)
+        method, activation = kkt.attack_gradient, attack.activation
+        objective = stationarity_objective(network, labels, kkt.attack_loss, method, activation)
+    trials, loss = blocks(experiment)[work.shard], kkt.attack_loss
+    stack = first_stack(attack, kkt.search, loss, trials, mean.shape, classes, experiment.seed, work.device)
     distance = distance_to_training_images(experiment, mean.shape[0]) if attack.stop else None
     with matmul_precision(attack.matmul_precision, work.device):
         terms = {"distance": distance, "checkpoint": work.checkpoint, "progress": work.progress}
-        found = run_attack(stack, objective, attack, asked.search.halve_at, **terms)
-    if asked.search.trials == 1 and found.stopped:
+        found = run_attack(stack, objective, attack, kkt.search.halve_at, **terms)
+    if kkt.search.trials == 1 and found.stopped:
         raise Failure(
             f"the attack was stopped at iteration {found.recorded[-1]}: its candidates are not near any training image "
             "(kkt.attack.stop); try other hyper-parameters"
         )
-    if asked.search.trials == 1 and found.diverged.any():
+    if kkt.search.trials == 1 and found.diverged.any():
         raise Failure(
             f"the attack diverged by iteration {found.recorded[-1]}: its loss is not finite; lower "
             "kkt.attack.learning_rate or multiplier_learning_rate"
@@ -194,7 +192,7 @@ def run(work: Work) -> Result:
     for iteration, parts in found.snapshots.items():
         arrays |= named(f"snapshot/{iteration}", parts)
     diverged = [trial for trial, lost in zip(trials, found.diverged.tolist(), strict=True) if lost]
-    facts = {"loss": loss, "method": asked.attack_gradient, "trials_started": len(trials), "diverged": diverged}
+    facts = {"loss": loss, "method": kkt.attack_gradient, "trials_started": len(trials), "diverged": diverged}
     facts["stopped"] = found.stopped
     return Result(arrays, facts)
 

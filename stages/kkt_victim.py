@@ -7,12 +7,12 @@ from stages.stage import Resources, Stage, Work
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    asked = experiment.kkt
+    kkt = experiment.kkt
     return {
-        "problem": asked.problem.model_dump(mode="json"),
-        "victim": asked.victim.model_dump(mode="json", exclude={"weights"}),
-        "weights": asked.victim.weights_digest(),
-        "loss": asked.victim_loss,
+        "problem": kkt.problem.model_dump(mode="json"),
+        "victim": kkt.victim.model_dump(mode="json", exclude={"weights"}),
+        "weights": kkt.victim.weights_digest(),
+        "loss": kkt.victim_loss,
         "data": experiment.data.identity(experiment.paths.data_root) if experiment.data else None,
         "seed": experiment.seed,
     }
@@ -41,7 +41,7 @@ def run(work: Work) -> Result:
     from pipeline.networks.state import state_arrays
     from pipeline.randomness import torch_generator
 
-    asked, problem = work.experiment.kkt, problem_of(work.experiment)
+    kkt, problem = work.experiment.kkt, problem_of(work.experiment)
     network = drawn_victim(work.experiment, problem).to(work.device)
     dtype = next(network.parameters()).dtype
 
@@ -54,18 +54,18 @@ def run(work: Work) -> Result:
 
     inputs, labels = seen(problem.images), problem.labels.to(work.device)
     history = History()
-    if not asked.victim.weights:
+    if not kkt.victim.weights:
         terms = {"order": shuffled, "checkpoint": work.checkpoint, "progress": work.progress}
-        history = train_victim(network, inputs, labels, asked.victim, asked.victim_loss, **terms)
+        history = train_victim(network, inputs, labels, kkt.victim, kkt.victim_loss, **terms)
     with torch.no_grad():
-        log_loss = LOG_LOSSES[asked.victim_loss](network(inputs).double(), labels).item()
+        log_loss = LOG_LOSSES[kkt.victim_loss](network(inputs).double(), labels).item()
 
     def error_on(images: torch.Tensor, of: torch.Tensor) -> float:
         return error_rate(network, seen(images), of.to(work.device))
 
     validation = problem.validation
     facts = {
-        "method": "given" if asked.victim.weights else asked.victim.method,
+        "method": "given" if kkt.victim.weights else kkt.victim.method,
         "steps": history.step[-1] if history.step else 0,
         "flow_time": history.flow_time[-1] if history.step else 0.0,
         "log_loss": log_loss,

@@ -69,7 +69,8 @@ def run(work: Work) -> Result:
     (V, G, C, S, S); h0/psnr, h0/ssim and h0/lpips (where its weights are) against that image.
 
     h0/person (V,), for identities: whom each victim is about. h0/seed (V,): the test seed that dealt its images.
-    h1/<null>/min_mse, …/psnr, …/ssim, …/lpips (V, draws, G): the same of weights that saw none of victim v's images.
+    h1/<null>/min_mse, …/psnr, …/ssim, …/lpips (V, draws, G): the same of weights that saw none of victim v's images;
+    of the first null also …/rebuilt (V, G, C, S, S), by its first draw.
     h0/minus_one (V, G): the distance to the record alone that the null minus_one takes out of each group.
     victims/… (V,): how often each is right on its own images, and on the others of the test split (victims.accuracy),
     unless it was imported without its features.
@@ -170,6 +171,8 @@ def run(work: Work) -> Result:
         scores = [min_mse(network, held_against.with_reading(reading), metrics) for reading in drawn]
         arrays[f"h1/{null}/min_mse"] = np.stack([one.distances for one in scores], 1)
         arrays |= {f"h1/{null}/{name}": np.stack([one.likeness[name] for one in scores], 1) for name in metrics}
+        if null == judged.nulls[0]:
+            arrays[f"h1/{null}/rebuilt"] = scores[0].rebuilt
         means[f"mean_h1_{null}"] = float(arrays[f"h1/{null}/min_mse"].mean())
         work.progress(position + 1, len(judged.nulls), null)
     features = inputs["deep_features"].read(seeds.features_of(experiment, seeds.VICTIMS))

@@ -38,7 +38,7 @@ STAGE = Stage(
     settings=lambda experiment, shard: {"data": experiment.data.identity(experiment.paths.data_root)},
     resources=lambda experiment: Resources("cpu", threads=2, memory_gb=4.0, seconds_per_shard=60.0),
     run=run,
-    version=2,
+    version=3,
 )
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Plan:
         return [shard for shard in other.shards(self.experiment) if shard.startswith(prefixes)]
 
     def imported(self, stage: Stage, shard: str) -> bool:
-        """Whether a file of another's run stands for this shard."""
+        """Whether this shard was imported."""
         return shard in self._imports.get(stage.name, ())
 
     def import_path(self, stage: Stage, shard: str) -> Path:

@@ -91,7 +91,7 @@ STAGE = Stage(
     run=run,
     check=check,
     location=location,
-    version=2,
+    version=3,
 )
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from stages.stage import Resources, Stage, Work
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    chosen = experiment.reconstructor
+    settings = experiment.reconstructor
     return {
-        **chosen.model_dump(mode="json", exclude={"modes", "tensorboard", "lpips_weights"}),
-        **perceptual.identity(chosen, "reconstructor"),
+        **settings.model_dump(mode="json", exclude={"modes", "tensorboard", "lpips_weights"}),
+        **perceptual.identity(settings, "reconstructor"),
         "seed": experiment.seed,
         "data": (experiment.shadow_models.data or experiment.data).identity(experiment.paths.data_root),
         "victims": experiment.data.identity(experiment.paths.data_root),
@@ -31,8 +31,8 @@ def inputs(experiment: Experiment) -> list[str]:
 def perceptual_loss(experiment: Experiment, device):
     from pipeline.reconstruction.losses import perceptual_network
 
-    chosen = experiment.reconstructor
-    return perceptual_network(chosen.lpips, device, perceptual.weights_file(chosen, "reconstructor"))
+    settings = experiment.reconstructor
+    return perceptual_network(settings.lpips, device, perceptual.weights_file(settings, "reconstructor"))
 
 
 def check(experiment: Experiment) -> None:
@@ -69,7 +69,7 @@ def run(work: Work) -> Result:
     from pipeline.reconstruction.train import Lesson, train_reconstructor
 
     experiment, mode, device, processes = work.experiment, work.shard, work.device, work.processes
-    chosen, shadow, data = experiment.reconstructor, experiment.shadow_models, experiment.data
+    settings, shadow, data = experiment.reconstructor, experiment.shadow_models, experiment.data
     purpose = (experiment.seed, "reconstructor", mode)
     root = experiment.paths.data_root
     groups_of = partial(candidate_groups, class_size=shadow.class_size, mode=mode, task=experiment.task.kind)
@@ -77,7 +77,7 @@ def run(work: Work) -> Result:
     reader = reader_of(experiment, mode, work.inputs, watched, device)
     victims = victims_of(data, root, watched, groups_of, reader, device)
     network = decoders.build(
-        chosen.network, reader.width, data.channels, data.image_size, chosen.width, reader.classes
+        settings.network, reader.width, data.channels, data.image_size, settings.width, reader.classes
     ).to(device)
     decoders.initialise(network, torch_generator(*purpose, "initial"))
     features = inverts_heads(experiment)
@@ -85,7 +85,7 @@ def run(work: Work) -> Result:
     source = training_source(
         experiment, work.inputs, watched["labels"][0], (*purpose, "order"), device, part, HEADS if features else WEIGHTS
     )
-    rows = chosen.batch_size // processes.size
+    rows = settings.batch_size // processes.size
     models = max(1, rows // watched["labels"].shape[1]) if features else rows
     batches = ShadowBatches(source, models, (*purpose, "batches"), device).from_step
     if features:
@@ -99,14 +99,14 @@ def run(work: Work) -> Result:
             network,
             examples,
             images,
-            chosen,
+            settings,
             validate=lambda trained: min_mse(trained, victims),
             perceptual=perceptual_loss(experiment, device),
         ),
         checkpoint=work.checkpoint,
         progress=work.progress,
         processes=processes,
-        board=TensorBoard(work.path.with_suffix(".tensorboard")) if chosen.tensorboard and processes.first else None,
+        board=TensorBoard(work.path.with_suffix(".tensorboard")) if settings.tensorboard and processes.first else None,
     )
     history = state.history
     facts = {
@@ -119,7 +119,7 @@ def run(work: Work) -> Result:
         "compiled": compiled,
     }
     best = {f"best/{name}": tensor.cpu().numpy() for name, tensor in state.best.parameters.items()}
-    return Result({**state_arrays(state.judged), **best, **history}, facts)
+    return Result({**state_arrays(state.eval_network), **best, **history}, facts)
 
 
 STAGE = Stage(

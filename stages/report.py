@@ -67,10 +67,10 @@ def run(work: Work) -> Result:
     files |= {f"{table.file}.md": table.markdown() for section in sections for table in section.tables}
     for figure in (figure for section in sections for figure in section.figures):
         files |= figure.files
-    answers = "; ".join(chapter.answer for chapter in chapters)
-    page = render(experiment.title, f"{described(experiment, work.inputs)} {answers}.", sections)
+    verdict = f"{'; '.join(chapter.answer for chapter in chapters)}."
+    page = render(experiment.title, f"{described(experiment, work.inputs)} {verdict}", sections)
     arrays = {name: array for table in tables for name, array in table.arrays().items()}
-    return Result(arrays, {}, {"index.html": page} | files)
+    return Result(arrays, {"verdict": verdict}, {"index.html": page} | files)
 
 
 def described(experiment: Experiment, inputs: Mapping[str, Shards]) -> str:

@@ -10,12 +10,12 @@ from stages.stage import Resources, Stage, Work
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    judged = experiment.evaluation
+    evaluation = experiment.evaluation
     return {
         "seed": experiment.seed,
-        "threshold": judged.threshold,
-        "false_positive_rates": judged.false_positive_rates,
-        "bootstraps": judged.bootstraps,
+        "threshold": evaluation.threshold,
+        "false_positive_rates": evaluation.false_positive_rates,
+        "bootstraps": evaluation.bootstraps,
     }
 
 
@@ -35,11 +35,11 @@ def run(work: Work) -> Result:
     from pipeline.evaluation.rates import rates, victims_by_recovered
     from pipeline.randomness import numpy_generator
 
-    experiment, judged, scores = work.experiment, work.experiment.evaluation, work.inputs["min_mse"]
-    threshold = judged.threshold
+    experiment, evaluation, scores = work.experiment, work.experiment.evaluation, work.inputs["min_mse"]
+    threshold = evaluation.threshold
     if threshold is None:
         threshold = float(work.inputs["nearest_neighbour"].attributes("threshold")["threshold"])
-    wanted = np.array(judged.false_positive_rates)
+    wanted = np.array(evaluation.false_positive_rates)
     every_h0 = scores.read(work.shard, "h0/min_mse")["h0/min_mse"]
     units = scores.read(work.shard, "h0/person")["h0/person"] if experiment.task.kind == "identity" else None
     test_seeds = experiment.shadow_models.test_seeds
@@ -48,7 +48,7 @@ def run(work: Work) -> Result:
     classes = every_h0.shape[1] if every_h0.shape[1] > 1 else 0
     scopes = [slice(None), *(slice(k, k + 1) for k in range(classes))]
     arrays = {"false_positive_rates": wanted}
-    for null in judged.nulls:
+    for null in evaluation.nulls:
         h1 = scores.read(work.shard, f"h1/{null}/min_mse")[f"h1/{null}/min_mse"]
         # minus_one compares single records, on either side
         h0 = scores.read(work.shard, "h0/minus_one")["h0/minus_one"] if null == "minus_one" else every_h0
@@ -56,7 +56,7 @@ def run(work: Work) -> Result:
         for position, scope in enumerate(scopes):
             generator = numpy_generator(experiment.seed, "roc", work.shard, null, position)
             held = h1[:, :, scope].reshape(len(h1), -1)
-            terms = threshold, wanted, judged.bootstraps, generator, units, dealings
+            terms = threshold, wanted, evaluation.bootstraps, generator, units, dealings
             table.append(asdict(rates(h0[:, scope], held, *terms)))
             work.progress(position + 1, len(scopes), f"scopes against {null}")
         arrays |= {f"{null}/{name}": np.stack([row[name] for row in table]) for name in table[0]}
@@ -75,16 +75,16 @@ def run(work: Work) -> Result:
 
             def rate(seed: int, rows: np.ndarray, null: str = null, h0: np.ndarray = h0, h1: np.ndarray = h1):
                 generator = numpy_generator(experiment.seed, "roc", work.shard, null, "seed", seed)
-                terms = threshold, wanted, judged.bootstraps, generator, None if units is None else units[rows]
+                terms = threshold, wanted, evaluation.bootstraps, generator, None if units is None else units[rows]
                 return rates(h0[rows], h1[rows].reshape(rows.sum(), -1), *terms)
 
             arrays |= {f"{null}/{name}": values for name, values in rates_by_seed(seed_of, rate).items()}
-    main_null = judged.nulls[0]
+    main_null = evaluation.nulls[0]
     return Result(
         arrays,
         {
             "threshold": threshold,
-            "threshold_pinned": judged.threshold is not None,
+            "threshold_pinned": evaluation.threshold is not None,
             "null": main_null,
             "auc": float(arrays[f"{main_null}/auc"][0, 0]),
         },

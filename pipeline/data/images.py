@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
-from torchvision.transforms import InterpolationMode, functional
+from torchvision.transforms import functional
 
+from pipeline.data.resizing import resized
 from pipeline.data.sources import ImageSource
 
 BLOCK = 4096
@@ -11,12 +12,14 @@ BLOCK = 4096
 
 def target_images(source: ImageSource, size: int) -> torch.Tensor:
     """(n, C, size, size) uint8: centre-cropped to a square, resized with antialiasing, as the source says."""
-    interpolation = InterpolationMode.BICUBIC if source.bicubic else InterpolationMode.BILINEAR
     blocks = []
     for start in range(0, len(source), BLOCK):
         block = source.read(np.arange(start, min(start + BLOCK, len(source))))
         block = functional.center_crop(block, [min(block.shape[-2:])] * 2)
-        blocks.append(functional.resize(block, [size, size], interpolation, antialias=True))
+        scaled = (
+            resized(block, size, size) if source.bicubic else functional.resize(block, [size, size], antialias=True)
+        )
+        blocks.append(scaled)
     return torch.cat(blocks)
 
 

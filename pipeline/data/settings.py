@@ -27,7 +27,7 @@ class DataSet(Settings):
     @model_validator(mode="after")
     def _path_where_needed(self):
         if (self.path is not None) != (self.record.is_users):
-            raise ValueError("path belongs to `name: folder` and `name: npz`, and those need it")
+            raise ValueError("path is required for `name: folder` and `name: npz`, and for no other")
         return self
 
     @property

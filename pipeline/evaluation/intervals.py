@@ -108,7 +108,7 @@ def around(value: np.ndarray, replicates: np.ndarray, victims: int) -> np.ndarra
 def no_narrower(estimates: np.ndarray, rows: int) -> np.ndarray:
     """Estimates (…, 3) of shares among `rows`, with intervals no narrower than if those were independent.
 
-    A handful of hits, resampled, looks surer than it is.
+    The bootstrap is too narrow for rare hits.
     """
     value, low, high = np.moveaxis(estimates, -1, 0)
     exact = clopper_pearson(value, rows)

@@ -1,4 +1,4 @@
-"""The nearest-neighbour threshold (arXiv 2505.14323): below it a reconstruction is nearer than a relative would be."""
+"""The nearest-neighbour threshold (arXiv 2505.14323): mean MSE of an image to the nearest other of its class."""
 
 from collections.abc import Callable
 

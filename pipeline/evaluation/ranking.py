@@ -1,4 +1,4 @@
-"""Where scores stand among those of the null, kept so that victims can be weighed anew without sorting anew."""
+"""Ranks of scores among those of the null: sorted once, reweighted for every bootstrap."""
 
 from dataclasses import dataclass
 

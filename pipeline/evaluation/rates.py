@@ -1,4 +1,4 @@
-"""True- and false-positive rates: how often a real victim (H0) scores as low as chance (H1) seldom does.
+"""True- and false-positive rates: how often a real victim (H0) scores below a threshold that the null (H1) seldom does.
 
 Fits and thresholds come from one half of the victims, rates from the other, and the other way round; the two are
 averaged. The threshold for a false-positive rate f lies where f (n + 1) of the n null scores of its half are below,

@@ -86,7 +86,7 @@ def chapter(found: Mapping[str, Outcome], shown: int) -> Chapter:
             for name in ("original", "estimate")
         )
         caption = f"{attack}: originals over estimates, the first {originals.shape[1]} images; a line marks no success."
-        drawing = figures.sheet(originals, estimates, rows["success"][None, :shown])
+        drawing = figures.sheet(originals, (estimates, rows["success"][None, :shown]))
         sheets.append(Figure.of(drawing, caption, f"sheet_{attack}"))
     text = (
         "An image counts as recovered when the gradient recomputed at the estimate agrees with the given one (the "

@@ -28,7 +28,7 @@ WEAK = 1e-4
 """Directions that gradient constraints shrink by more than this are left to the weight constraints."""
 MOST_DOUBTED = 256
 DOUBT = 0.05
-"""Of pre-activations less trusted than this share of the most trusted, so many are doubted in each image."""
+"""Unreliable: less trusted than this share of the most trusted pre-activation; at most MOST_DOUBTED of an image are."""
 WORST_FACTOR = 1e6
 """Condition, outside its weak directions, up to which a factor of the weights is used."""
 

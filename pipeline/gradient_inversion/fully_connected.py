@@ -22,7 +22,7 @@ class Features:
     refusals: tuple[str | None, ...]
     """Per gradient, why its features are NaN, or not to be followed."""
     saturated: frozenset[int] = frozenset()
-    """The gradients whose features are refused for a loss derivative that has lost its digits."""
+    """The gradients whose features are refused because the loss derivative underflowed (saturated softmax)."""
     labels: Tensor | None = None
     """(N, B) of batches, where un-mixing tells them."""
     alone: Tensor | None = None

@@ -81,7 +81,7 @@ def _features_of_batch(
     """Features and loss gradients there, both (B, D), or the reason why there are none."""
     layer = network.head[0]
     if layer.bias is None or not (network.convolutions and isinstance(network.convolutions[-1].activation, ReLU)):
-        return f"{layer.name}: a batch is un-mixed only before a layer with a bias and behind a ReLU, whose zeros tell"
+        return f"{layer.name}: un-mixing a batch needs features behind a ReLU, and a bias in this layer"
     weight_gradient, bias_gradient = gradient[f"{layer.name}.weight"][n], gradient[f"{layer.name}.bias"][n]
     if not (weight_gradient.isfinite().all() and bias_gradient.isfinite().all()):
         return f"{layer.name}: the gradient holds NaN or infinite values"

@@ -10,7 +10,7 @@ from pipeline.report.table import Interval, Table
 
 RESAMPLES = 1000
 PARTS = 5
-"""The pictures are ranked by the error that the adversary expects, and cut into so many parts of equal size."""
+"""Parts of equal size into which pictures are cut, ranked by the error that the adversary expects."""
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -1,4 +1,4 @@
-"""Activations with the slopes an attack takes for them: σ(αz) stands for the derivative of ReLU, which has none."""
+"""Activations and the derivatives an attack uses for them: σ(αz) in place of the step of ReLU."""
 
 import math
 from collections.abc import Callable

@@ -17,7 +17,7 @@ from pipeline.randomness import torch_generator
 from pipeline.unattended import NO_CHECKPOINT, silent
 
 RECORDS = 200
-"""At so many iterations the terms of the loss are kept, and trials are looked at."""
+"""Iterations at which the terms of the loss are recorded and trials are checked."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Victim(nn.Module):
 
 @torch.no_grad()
 def initialise(network: Victim, generator: torch.Generator) -> None:
-    """Draws every weight anew, in float64: see NetworkSettings.init_std (arXiv 2206.07758, appendix)."""
+    """Draws every weight, in float64: see NetworkSettings.init_std (arXiv 2206.07758, appendix)."""
     for position, layer in enumerate(network.layers):
         bound, std = 1 / math.sqrt(layer.weight[0].numel()), network.settings.deviation(position)
         for name, parameter in layer.named_parameters():

@@ -36,7 +36,7 @@ def stationarity_objective(
     """Distance from stationarity, pixels outside [−1, 1] squared, and the multipliers' own term (2206.07758, eq. 5–7).
 
     `loss`: which of the conditions of multipliers.coefficients; `method`: closed_form or autograd; `activation`
-    stands for the network's own, if given.
+    replaces the network's own, if given.
     """
     stationarity = METHODS[method](network, activation)
 

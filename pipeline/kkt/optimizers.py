@@ -17,7 +17,7 @@ MOMENTS = {"sgd": 1, "adam": 2}
 def step(optimizer: str, variable: Tensor, gradient: Tensor, moments: list[Tensor], rates: Tensor, number: int) -> None:
     """One step in place, with a rate (T,) for each trial; `moments` start at zero, `number` counts steps from 1.
 
-    Nothing is left of the gradient: its memory is worked in.
+    Overwrites `gradient`.
     """
     rates = rates.view(-1, *[1] * (variable.ndim - 1))
     if optimizer == "sgd":

@@ -23,26 +23,26 @@ def reconstructions(experiment: "Experiment", shard: str, given: Mapping[str, ob
     blocks. Hyper-parameters are the experiment's; the loss is not known, and there is no history. Raises UserError
     for other shapes.
     """
-    asked, first = experiment.kkt, int(shard.removeprefix("trials-"))
-    trials = range(first, min(first + asked.attack.stack, asked.search.trials))
-    problem = load_problem(asked.problem, experiment.data, experiment.paths.data_root, experiment.seed)
-    labels = candidate_labels(asked.attack.candidates, problem.classes)
+    kkt, first = experiment.kkt, int(shard.removeprefix("trials-"))
+    trials = range(first, min(first + kkt.attack.stack, kkt.search.trials))
+    problem = load_problem(kkt.problem, experiment.data, experiment.paths.data_root, experiment.seed)
+    labels = candidate_labels(kkt.attack.candidates, problem.classes)
     shape = (len(trials), len(labels), *problem.mean.shape)
     arrays = {
         "trials": np.array(trials),
         "candidates": _shaped("candidates", given["candidates"], shape, "trials, candidates, channels, height, width"),
-        "labels": np.full(len(labels), -1) if asked.attack_loss == "general" else labels.numpy(),
+        "labels": np.full(len(labels), -1) if kkt.attack_loss == "general" else labels.numpy(),
         "history/iteration": np.empty(0, np.int64),
         "history/stationarity": np.empty((0, len(trials))),
         "terms/stationarity": np.full(len(trials), np.nan),
     }
-    rows = [hyperparameters(asked.attack, asked.search, trial, experiment.seed) for trial in trials]
-    arrays |= {f"hyperparameters/{name}": np.array([row[name] for row in rows], asked.attack.dtype) for name in rows[0]}
+    rows = [hyperparameters(kkt.attack, kkt.search, trial, experiment.seed) for trial in trials]
+    arrays |= {f"hyperparameters/{name}": np.array([row[name] for row in rows], kkt.attack.dtype) for name in rows[0]}
     if "multipliers" in given:
-        several = (problem.classes,) if asked.attack_loss == "full" else ()
+        several = (problem.classes,) if kkt.attack_loss == "full" else ()
         shape = (*shape[:2], *several)
         arrays["multipliers"] = _shaped("multipliers", given["multipliers"], shape, "trials and candidates")
-    facts = {"loss": asked.attack_loss, "method": "imported", "trials_started": len(trials), "diverged": []}
+    facts = {"loss": kkt.attack_loss, "method": "imported", "trials_started": len(trials), "diverged": []}
     return Result(arrays, {**facts, "stopped": []})
 
 

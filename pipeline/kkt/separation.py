@@ -45,7 +45,7 @@ class Components:
 def separate(
     span: Span, mean: Tensor, iterations: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Components:
-    """From a random start, by at most so many fixed-point steps. `mean` (C, h, w) is what is taken off every input.
+    """From a random start, by a limited number of fixed-point steps. `mean` (C, h, w) is what is taken off every input.
 
     q = r or, with the mean, r + 1.
     """
@@ -67,7 +67,7 @@ def separate(
 def support(span: Span, images: Tensor, unmixing: Tensor) -> Tensor:
     """See Components. `unmixing` (q, r): the components as combinations of the span's directions.
 
-    W₁ = C · unmixing · directions gives what the units owe to each, of all such C the smallest.
+    W₁ = C · unmixing · directions gives the coefficients of each in the units; of all such C the smallest.
     """
     by_unit = (span.weight @ span.directions.T @ torch.linalg.pinv(unmixing)).T.abs()
     active = (images.flatten(1) @ span.weight.T + span.bias > 0).double()

@@ -197,7 +197,7 @@ class AttackSettings(Settings):
     binary: λ ≥ 0, one logit. runner_up: λ ≥ 0, margin over the strongest other class, as published. full: one λ ≥ 0 for
     each other class. general: λ of free sign (regression; any loss with weight decay). naive: logits alone.
     separation: no condition and no descent, but independent components of the first layer's row space (separation.py),
-    by at most so many iterations; of the other keys it knows initial_weights, dtype, stack and threads.
+    by at most `iterations` steps; of the other keys it knows initial_weights, dtype, stack and threads.
     """
 
     loss: Literal["binary", "runner_up", "full", "general", "naive", "separation"] | None = Field(

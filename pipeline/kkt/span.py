@@ -18,7 +18,7 @@ EDGE = 1.01
 """Singular values of noise reach the floor σ(√D + √width) to within a few thousandths; so far above it is signal."""
 
 ROUNDING = 100
-"""Singular values below so many roundings of the largest one are nobody's."""
+"""Singular values below this multiple of the largest one's rounding error are noise."""
 
 
 @dataclass(frozen=True)

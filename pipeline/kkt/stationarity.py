@@ -40,7 +40,7 @@ class Stationarity:
 def by_closed_form(network: Victim, activation: str | None = None) -> Evaluate:
     """Of a fully connected network, without a parameter's gradient ever being differentiated.
 
-    `activation` stands for the network's own, if given.
+    `activation` replaces the network's own, if given.
 
     A layer takes inputs A to Z = AWᵀ. Let D be the derivative of Σ u Φ/m by Z, G = DᵀA that by W, and R = W − G. Then
     −½‖R‖² has the derivatives ARᵀ = Z − A(AᵀD) by D and DR = DW − D(DᵀA) by A. Few candidates make these cheaper as
@@ -136,7 +136,7 @@ def gram_is_shorter(count: int, inputs: int, outputs: int) -> bool:
 def by_autograd(network: Victim, activation: str | None = None) -> Evaluate:
     """Of any network, with the gradient of its parameters differentiated once more; one trial after the other.
 
-    `activation` stands for the network's own, if given.
+    `activation` replaces the network's own, if given.
     """
     activation = activation or network.settings.activation
 

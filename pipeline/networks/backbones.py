@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 from torchvision import models
-from torchvision.transforms import InterpolationMode, functional
+from torchvision.transforms import functional
 
 from pipeline import located
+from pipeline.data.resizing import resized, to_short_side
 from pipeline.data.sources import ImageSource
 from pipeline.errors import UserError
 from pipeline.networks.efficientnet_lite import EfficientNetLite0
@@ -67,19 +68,18 @@ def preprocess(name: str, images: torch.Tensor) -> torch.Tensor:
 
     VGG-tiny: one channel of 32×32 in [-1, 1]. The ImageNet backbones: three channels of 224×224, ImageNet's mean and
     deviation (EfficientNet-Lite0: (byte − 127) / 128, as Google trained it); small images are scaled up to that side,
-    larger ones to a short side of 232 and cropped to the centre, bicubically and in bytes, as the published programs
-    did: what overshoots is clipped.
+    larger ones to a short side of 232 and cropped to the centre, bicubically, in bytes and in two passes, as Pillow and
+    so the published programs did: what overshoots is clipped.
     """
     if name == "vgg_tiny":
         grey = images if images.shape[1] == 1 else functional.rgb_to_grayscale(images)
         return functional.resize(grey, [32, 32], antialias=True).float().div(127.5).sub(1)
     if min(images.shape[-2:]) < 100:
-        scaled = functional.resize(images, [224, 224], InterpolationMode.BICUBIC, antialias=True)
+        scaled = resized(images, 224, 224)
     elif images.shape[-2:] == (224, 224):  # cut already
         scaled = images
     else:
-        scaled = functional.resize(images, 232, InterpolationMode.BICUBIC, antialias=True)
-        scaled = functional.center_crop(scaled, [224, 224])
+        scaled = functional.center_crop(to_short_side(images, 232), [224, 224])
     scaled = scaled.expand(-1, 3, -1, -1).float().div(255)
     if name == "efficientnet_lite0":
         return functional.normalize(scaled, LITE_MEAN, LITE_STD)

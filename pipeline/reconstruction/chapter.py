@@ -230,22 +230,39 @@ def sheets(outcome: Outcome, images: np.ndarray, shown: int) -> list[Figure]:
     steps = ranked[np.linspace(0, len(ranked) - 1, min(rows, len(ranked))).round().astype(int)]
     chance = numpy_generator("sheet", outcome.mode).permutation(len(h0))[:rows]
     mark = "a red line marks one farther from its original than the nearest-neighbour threshold."
-    words = {
-        "ranked": f"Originals over reconstructions, from best to worst in even steps, the median in the middle; {mark}",
-        "random": f"Originals over reconstructions, picked at random; {mark}",
-    }
-    drawn = []
-    for (name, caption), chosen in zip(words.items(), (steps, chance), strict=True):
-        originals, rebuilt = images[outcome.scores["h0/nearest"][chosen]], outcome.scores["h0/rebuilt"][chosen]
-        hits = h0[chosen] <= outcome.threshold
-        if h0.shape[1] == 1:
-            columns = min(COLUMNS_OF_SINGLES, len(chosen))
-            whole = len(chosen) // columns * columns
-            originals, rebuilt, hits = (
-                part[:whole, 0].reshape(-1, columns, *part.shape[2:]) for part in (originals, rebuilt, hits)
-            )
-        drawn.append(Figure.of(figures.sheet(originals, rebuilt, hits), caption, f"sheet_{name}_{outcome.mode}"))
-    return drawn
+    drawn = [
+        _sheet(
+            outcome, images, steps, (), "ranked", f"from best to worst in even steps, the median in the middle; {mark}"
+        )
+    ]
+    null = outcome.main_null
+    beside, said = (), f"picked at random; {mark}"
+    if f"h1/{null}/rebuilt" in outcome.scores:
+        beside = ((outcome.scores[f"h1/{null}/rebuilt"], outcome.h1(null)[:, 0]),)
+        said = f"and under them what the null's weights ({null.replace('_', ' ')}) give for the same images, {said}"
+    return [*drawn, _sheet(outcome, images, chance, beside, "random", said)]
+
+
+def _sheet(
+    outcome: Outcome,
+    images: np.ndarray,
+    chosen: np.ndarray,
+    beside: tuple[tuple[np.ndarray, np.ndarray], ...],
+    name: str,
+    said: str,
+) -> Figure:
+    """Of the victims `chosen` (n,); `beside`: further pictures (V, G, C, S, S) of all victims, with scores (V, G)."""
+    scores = outcome.scores
+    of_all = (scores["h0/rebuilt"], scores["h0/min_mse"]), *beside
+    parts = [images[scores["h0/nearest"][chosen]]]
+    for pictures, distances in of_all:
+        parts += [pictures[chosen], distances[chosen] <= outcome.threshold]
+    if parts[0].shape[1] == 1:
+        columns = min(COLUMNS_OF_SINGLES, len(chosen))
+        whole = len(chosen) // columns * columns
+        parts = [part[:whole, 0].reshape(-1, columns, *part.shape[2:]) for part in parts]
+    drawing = figures.sheet(parts[0], *zip(parts[1::2], parts[2::2], strict=True))
+    return Figure.of(drawing, f"Originals over reconstructions, {said}", f"sheet_{name}_{outcome.mode}")
 
 
 def drawings(outcome: Outcome) -> list[Figure]:
@@ -310,7 +327,11 @@ def chapter_of_mode(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter
             "trade-off function of private training; the others change every record."
         )
     auc, hits = Interval(*rates["auc"][0]), Interval(*rates["threshold_tpr"][0])
-    answer = f"{outcome.mode}: AUC {auc}, {100 * hits.value:.0f} % of images nearer than a relative would be"
+    false_hits = Interval(*rates["threshold_fpr"][0])
+    answer = (
+        f"{outcome.mode}: AUC {auc}; {100 * hits.value:.0f} % of the victims' images are rebuilt within the "
+        f"nearest-neighbour threshold, and {100 * false_hits.value:.1f} % from weights that saw none of them"
+    )
     tables = [rates_table(outcome, main), nulls_table(outcome), methods_table(outcome), likeness_table(outcome)]
     if len(rates["auc"]) > 1:
         tables.append(recovery_table(outcome))

@@ -61,7 +61,7 @@ def min_mse(experiment: "Experiment", shard: str, given: Contents) -> Result:
     nulls = experiment.evaluation.nulls
     tables = {f"h1/{nulls[0]}" if name == "h1" else name: _columns(array) for name, array in given.items()}
     if lacking := [name for name in ("h0", *(f"h1/{null}" for null in nulls)) if name not in tables]:
-        raise UserError(f"{lacking[0]}: is missing; give {lacking[0]}=FILE, or set evaluation.nulls to what there is")
+        raise UserError(f"{lacking[0]}: is missing; give {lacking[0]}=FILE, or set evaluation.nulls to those you have")
     groups = tables["h0"].shape[1] if getattr(tables["h0"], "ndim", 0) == 2 else None
     arrays, means = {}, {}
     for name, table in tables.items():

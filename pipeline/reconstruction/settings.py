@@ -42,7 +42,9 @@ class Reconstructor(Settings):
         default="constant", description="constant, or half a cosine down to zero"
     )
     warmup_steps: int = Field(default=0, ge=0, description="over which the learning rate rises linearly")
-    clip_norm: PositiveFloat | None = Field(default=None, description="longest gradient; none = as it comes")
+    clip_norm: PositiveFloat | None = Field(
+        default=None, description="largest norm of the gradient; none = no clipping"
+    )
     average: float | None = Field(
         default=None,
         gt=0,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.config import Experiment
 
 SEEDS_TOGETHER = 16
-"""A stream shuffles the models of so many seeds, or fewer where memory ends: within a seed no image comes twice."""
+"""Seeds whose models a stream shuffles together, or fewer where memory ends: within a seed no image comes twice."""
 
 
 WEIGHTS = ("weights", "indices")
@@ -66,7 +66,7 @@ def check_batch_size(experiment: "Experiment", key: str, models: int) -> None:
 
 
 def _seeds_that_fit(models: int, parameters: int) -> int:
-    """How many permutation seeds of so many models a block holds."""
+    """How many permutation seeds of `models` models a block holds."""
     return max(1, BLOCK_BYTES // (models * parameters * 4))
 
 

@@ -30,13 +30,13 @@ class Best:
 
 
 class State:
-    """Network, optimiser and what is remembered of the way. `judged` is the one that counts: the average, if any."""
+    """Network, optimiser and history. `eval_network`: the moving average, or the network where there is none."""
 
     def __init__(self, network: Decoder, settings: Settings, precision: Precision, device: torch.device):
         self.network, self.settings, self.precision = network, settings, precision
         self.optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
         self.scaler = loss_scaler(precision, device)
-        self.judged = copy.deepcopy(network) if settings.average else network
+        self.eval_network = copy.deepcopy(network) if settings.average else network
         self.step = 0
         self.loss_sum = torch.zeros((), device=device)
         self.best = Best()
@@ -55,14 +55,14 @@ class State:
         self.scaler.update()
         self.loss_sum += loss.detach()
         self.step += 1
-        if self.judged is not self.network:
+        if self.eval_network is not self.network:
             self._average()
 
     @torch.no_grad()
     def _average(self) -> None:
         """Early on the average forgets faster, or it would remember the initial weights for long."""
         decay = min(self.settings.average, self.step / (self.step + 9))
-        for mean, now in zip(self.judged.state_dict().values(), self.network.state_dict().values(), strict=True):
+        for mean, now in zip(self.eval_network.state_dict().values(), self.network.state_dict().values(), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(now, 1 - decay)
             else:
@@ -73,7 +73,7 @@ class State:
         for name, value in (("step", self.step), ("loss", loss), ("validation", score)):
             self.history[name].append(value)
         if score < self.best.score:
-            self.best = Best(score, self.step, parameters_of(self.judged))
+            self.best = Best(score, self.step, parameters_of(self.eval_network))
 
     @property
     def finite(self) -> bool:
@@ -83,7 +83,7 @@ class State:
     def saved(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
-            "judged": self.judged.state_dict(),
+            "judged": self.eval_network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "precision": self.precision,
@@ -95,7 +95,7 @@ class State:
 
     def load(self, saved: Mapping[str, Any]) -> None:
         self.network.load_state_dict(saved["network"])
-        self.judged.load_state_dict(saved["judged"])
+        self.eval_network.load_state_dict(saved["judged"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.step, self.loss_sum, self.history = saved["step"], saved["loss_sum"], saved["history"]

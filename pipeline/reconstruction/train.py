@@ -78,7 +78,7 @@ def train_reconstructor(
     if saved and saved["processes"] != processes.size:
         raise UserError(
             f"{checkpoint.path} was written by {saved['processes']} processes, and these are {processes.size}: "
-            "start as many, or remove it to begin anew"
+            "start as many, or remove it to start over"
         )
     state = State(network, settings, saved["precision"] if saved else resolved(settings.precision, device), device)
     if saved:
@@ -114,7 +114,7 @@ def train_reconstructor(
 def _validate(state: State, validate: Callable[[Decoder], Scores], checkpoint: Checkpoint, board: Board | None) -> None:
     steps = state.step - (state.history["step"][-1] if state.history["step"] else 0)
     loss = _finite(state.loss_sum.item() / steps, state, checkpoint)
-    scores = validate(state.judged)
+    scores = validate(state.eval_network)
     state.network.train()
     state.note(loss, float(scores.distances.mean()))
     state.loss_sum = torch.zeros_like(state.loss_sum)

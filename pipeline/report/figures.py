@@ -90,7 +90,7 @@ def recovered(counts: np.ndarray) -> Figure:
     for shift, row, colour, label in ((-0.2, counts[0], H0_COLOUR, "H0"), (0.2, counts[1], H1_COLOUR, "H1")):
         axes.bar(places + shift, row / row.sum(), 0.38, color=colour, label=label)
     axes.set_xticks(places)
-    axes.set(xlabel="reconstructions of a victim nearer than a relative would be", ylabel="share of victims")
+    axes.set(xlabel="reconstructions of a victim below the nearest-neighbour threshold", ylabel="share of victims")
     axes.grid(axis="x", visible=False)
     axes.legend()
     return figure
@@ -111,20 +111,26 @@ def curve(values: Sequence[float], series: Mapping[str, Sequence[Interval]], key
     return figure
 
 
-def sheet(originals: np.ndarray, rebuilt: np.ndarray, hits: np.ndarray) -> Figure:
-    """Pairs of rows: originals (R, K, C, S, S) uint8 over what was rebuilt of them; misses (R, K) are crossed out."""
+def sheet(originals: np.ndarray, *rebuilt: tuple[np.ndarray, np.ndarray]) -> Figure:
+    """Rows of originals (R, K, C, S, S) uint8, under each what was rebuilt of them.
+
+    `rebuilt`: pictures (R, K, C, S, S), a row each, and which of them are hits (R, K); the others are crossed out.
+    """
     rows, columns, _, side, _ = originals.shape
-    figure = Figure(figsize=(0.62 * columns, 1.34 * rows))
-    axes = figure.subplots(2 * rows, columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
+    of_each = 1 + len(rebuilt)
+    figure = Figure(figsize=(0.62 * columns, 0.67 * of_each * rows))
+    axes = figure.subplots(of_each * rows, columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
     for row in range(rows):
         for column in range(columns):
-            for offset, image in enumerate((originals[row, column], rebuilt[row, column])):
-                cell = axes[2 * row + offset, column]
+            for offset, pictures in enumerate((originals, *(pictures for pictures, _ in rebuilt))):
+                image, cell = pictures[row, column], axes[of_each * row + offset, column]
                 cell.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
                 cell.set(xticks=[], yticks=[])
                 cell.grid(False)
                 for spine in cell.spines.values():
                     spine.set_visible(False)
-            if not hits[row, column]:
-                axes[2 * row + 1, column].plot([0, side - 1], [side - 1, 0], color=MARK_COLOUR, linewidth=0.8)
+            for offset, (_, hits) in enumerate(rebuilt, 1):
+                if not hits[row, column]:
+                    cell = axes[of_each * row + offset, column]
+                    cell.plot([0, side - 1], [side - 1, 0], color=MARK_COLOUR, linewidth=0.8)
     return figure

@@ -1,4 +1,4 @@
-"""The referee of private.py: the same private experiment through Opacus' PrivacyEngine, one head at a time."""
+"""Opacus reference implementation of private.py: one head at a time, through PrivacyEngine."""
 
 import logging
 import warnings

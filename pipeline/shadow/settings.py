@@ -129,7 +129,9 @@ class Training(Settings):
     def _privately_possible(self):
         if self.private is None:
             if self.engine == "opacus":
-                raise ValueError("engine: opacus is the referee of private training: give private, or engine: auto")
+                raise ValueError(
+                    "engine: opacus is the reference implementation of private training: give private, or engine: auto"
+                )
             return self
         if self.epochs is not None:
             raise ValueError("private training is as long as private.steps says: set epochs: null")
@@ -141,7 +143,9 @@ class Training(Settings):
         if self.optimizer != "sgd":
             raise ValueError(f"private training is DP-SGD: optimizer must be sgd, not {self.optimizer}")
         if self.restart:
-            raise ValueError("restart looks at the loss, which costs privacy that no accountant here counts: drop it")
+            raise ValueError(
+                "restart cannot be combined with private training: it looks at the loss, and that costs privacy"
+            )
         if self.engine == "opacus" and abs(1 / self.private.sample_rate - round(1 / self.private.sample_rate)) > 1e-9:
             raise ValueError(
                 f"engine: opacus samples at 1, 1/2, 1/3, …; private.sample_rate is {self.private.sample_rate:g}"

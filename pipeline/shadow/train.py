@@ -1,4 +1,4 @@
-"""The front door: trains the heads of a whole shard, block by block, by the engine that the training's terms call for.
+"""Trains the heads of a shard, block by block; picks the engine that the settings ask for.
 
 A block is the unit of work and of random draws. Its size depends on the shapes and on the device's type alone, never on
 what else the machine is doing, so the same generator gives the same weights everywhere.

@@ -126,17 +126,17 @@ def test_imported_identities_are_scored_against_the_photos_of_the_published_deal
     heads[:, 1028], heads[:, 1032] = 1, -1
     for name, array in {**features, "heads": heads}.items():
         np.save(tmp_path / f"{name}.npy", array)
-    experiment = tiny(
+    identities = (
         "data={name: celeba}",
         f"paths.data={tmp_path}",
         "task={kind: identity}",
-        "imported=[deep_features]",
         "backbone.weights=null",
         "shadow_models={seeds: 2, models_per_seed: 20, test_models: 14}",
         "shadow_models.training={classes: 1, hidden: 4}",
         "reconstructor.modes=[unconditional]",
         "evaluation.threshold=0.1217",
     )
+    experiment = tiny(*identities, "imported=[deep_features]")
     heads_file = [str(tmp_path / "heads.npy")]
     with pytest.raises(
         UserError, match=r"import shadow_models/test-00000: .*import theirs too \(deep_features/celeba-tr"
@@ -157,6 +157,15 @@ def test_imported_identities_are_scored_against_the_photos_of_the_published_deal
     page = (experiment.run_directory / "report" / "index.html").read_text()
     assert "true-negative rate" in page
     assert "deep_features was not made here but imported from test.npy (sha256 " in page
+
+    for name, low in (("h0", 0.0), ("h1", 0.2)):  # and tables of theirs are rated by person
+        np.save(tmp_path / f"{name}.npy", rng.uniform(low, 0.5, 14))
+    tables = tiny(*identities, "name=tables", "imported=[min_mse, deep_features]", "evaluation.nulls=[shards]")
+    given = [f"{name}={tmp_path}/{name}.npy" for name in ("h0", "h1")]
+    imported = read_arrays(import_shard(Plan(tables), "min_mse", given, replace=False))
+    assert imported["h0/person"].tolist() == scores["h0/person"].tolist()
+    run_here(Plan(tables))
+    assert "persons resampled" in (tables.run_directory / "report" / "index.html").read_text()
 
 
 def test_imported_heads_are_judged_on_their_own_features_or_not(tiny, tmp_path):

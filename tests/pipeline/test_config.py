@@ -86,7 +86,7 @@ def test_overrides_are_yaml_and_come_last():
         ("shadow_models.seeds=true", r"shadow_models.seeds should be a valid integer"),
         ("data.name=mnits", r"data.name should be .*'mnist'.*not 'mnits'"),
         ("shadow_models.training.classes=1", r"task.kind is multiclass but .*classes is 1"),
-        ("data.path=/tmp/x", r"path belongs to `name: folder` and `name: npz`"),
+        ("data.path=/tmp/x", r"path is required for `name: folder` and `name: npz`"),
         ("backbone.weights=null", r"backbone.weights names no file and there is no pretrain part"),
         ("shadow_models.training.private={clip_norm: 1.0, sample_rate: 0.5, steps: 3}", r"noise_multiplier"),
         ("novalue", r"key.of.the.experiment=value"),

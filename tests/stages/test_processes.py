@@ -112,4 +112,7 @@ def test_a_stage_of_many_shards_takes_one_process(tiny):
     torchrun = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
     done = run(tiny(), "-m", "stages.deep_features", **torchrun)
     assert done.returncode == 2
-    assert "error: 2 processes were started, and deep_features takes one: its shards are the parts" in done.stderr
+    assert (
+        "error: 2 processes were started, but deep_features is not multi-process; run its shards in parallel"
+        in done.stderr
+    )

@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.config import load
 from pipeline.data.deal import deal
+from pipeline.data.images import target_images
 from pipeline.data.sources import load as load_images
 from pipeline.errors import UserError
 from pipeline.evaluation.nulls import have_an_image_in_common, other_victims
@@ -41,10 +42,14 @@ def test_every_seeds_victims_are_scored_against_their_own_images(plan):
         [(scores["h0/min_mse"][12 * seed : 12 * seed + 12] <= 0.06957).mean() for seed in range(3)], abs=0.06
     )
     assert found[f"{main}/over_seeds/auc"][0] == pytest.approx(found[f"{main}/by_seed/auc"][:, 0].mean())
+    pictures = target_images(load_images(experiment.data, "test", experiment.paths.data_root), 32).numpy() / 127.5
+    mse = np.square(scores[f"h1/{main}/rebuilt"] / 127.5 - pictures[scores["h0/nearest"]]).mean((2, 3, 4))
+    assert mse == pytest.approx(scores[f"h1/{main}/min_mse"][:, 0], abs=0.01)  # the null's pictures, in bytes
     page = (experiment.run_directory / "report" / "index.html").read_text()
     assert "test seed 2" in page
     assert "mean over seeds" in page
     assert "deal the same images again" in page
+    assert "under them what the null" in page
 
 
 def test_more_seeds_add_shards_and_change_none(plan):

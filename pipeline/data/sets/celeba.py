@@ -19,8 +19,9 @@ def read(dataset: "DataSet", split: Split, root: Path) -> "ImageSource":
     import numpy as np
     import torch
     from torchvision import datasets
-    from torchvision.transforms import InterpolationMode, functional
+    from torchvision.transforms import functional
 
+    from pipeline.data.resizing import to_short_side
     from pipeline.data.sources import ImageSource, decode
 
     names = {"train": ("train", "valid"), "pretrain": ("train",), "test": ("test",)}[split]
@@ -32,8 +33,7 @@ def read(dataset: "DataSet", split: Split, root: Path) -> "ImageSource":
     short, side = CELEBA_SIDES
 
     def cut(file: Path) -> torch.Tensor:
-        photo = functional.resize(decode(file), short, InterpolationMode.BICUBIC, antialias=True)
-        return functional.center_crop(photo, [side, side])
+        return functional.center_crop(to_short_side(decode(file), short), [side, side])
 
     return ImageSource(labels, lambda indices: torch.stack([cut(files[i]) for i in indices]), attributes, bicubic=True)
 

@@ -68,9 +68,14 @@ def zero(mixture: Mixture) -> float:
 
 
 def null_vectors(left: Tensor, silent: Tensor) -> tuple[Tensor, Tensor]:
-    """Least right singular vectors (m, B) of U on silent units (m, n), and the second least singular values (m,)."""
+    """Least right singular vectors (m, B) of U on silent units (m, n), and the second least singular values (m,).
+
+    With B = 1 there is no second: ∞.
+    """
     gram = torch.stack([left[rows].T @ left[rows] for rows in silent])
     powers, vectors = torch.linalg.eigh(gram)
+    if powers.shape[1] == 1:
+        return vectors[:, :, 0], torch.full_like(powers[:, 0], torch.inf)
     return vectors[:, :, 0], powers[:, 1].clamp(min=0).sqrt()
 
 
@@ -107,10 +112,14 @@ def label_of(delta: Tensor, fires: Tensor, layer: HiddenLayer) -> tuple[int, flo
     """Label whose error alone is negative, and the relative misfit of δ (n,) to a ∘ readoutᵀ e; ∞ where none is."""
     if fires.sum() <= layer.classes:
         return 0, torch.inf
-    columns = layer.readout[:, fires].T
-    errors = torch.linalg.lstsq(columns, delta[fires][:, None]).solution[:, 0]
-    misfit = float((columns @ errors - delta[fires]).norm() / delta[fires].norm())
-    if -errors.min() < errors.max():
-        errors = -errors
+    errors = errors_of(delta, fires, layer)
+    fitted, given = layer.readout[:, fires].T @ errors, delta[fires]
+    misfit = float(torch.minimum((fitted - given).norm(), (fitted + given).norm()) / given.norm())
     one_negative = (errors > -1e-6 * errors.abs().max()).sum() >= len(errors) - 1
     return int(errors.argmin()), misfit if one_negative or misfit < 1e-3 else torch.inf
+
+
+def errors_of(delta: Tensor, fires: Tensor, layer: HiddenLayer) -> Tensor:
+    """e (K,) with δ (n,) nearest to a ∘ readoutᵀ e or its negative, that of which the largest entry is negative."""
+    errors = torch.linalg.lstsq(layer.readout[:, fires].T, delta[fires][:, None]).solution[:, 0]
+    return -errors if -errors.min() < errors.max() else errors

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline.gradient_inversion.batches.logits import inputs_by_logits
 from pipeline.gradient_inversion.batches.mixture import HiddenLayer, Mixture, mixture, rank_one_residual
 from pipeline.gradient_inversion.batches.peeling import peel
+from pipeline.gradient_inversion.batches.polish import Directions, null_vectors
 from pipeline.gradient_inversion.batches.search import search
 from pipeline.gradient_inversion.batches.starts import classes_of
 from pipeline.gradient_inversion.batches.unmixing import refined, unmix
@@ -45,20 +47,31 @@ def recover(
 ) -> Recovered:
     """Images behind the mean gradient over `size` images, (n, D) and (n,), and of the logits' bias, (K,)."""
     whole = mixture(torch.cat([weight_gradient, bias_gradient[:, None]], 1), precision, size)
-    inputs, labels = peel(whole, layer, size, max(1e-7, 30 * whole.grain))
+    tolerance = max(1e-7, 30 * whole.grain)
+    inputs, labels = peel(whole, layer, size, tolerance)
     if whole.beyond > UNTOLD:
         reason = f"the gradient has a rank above {size}, so it does not come from {size} images"
         return Recovered(inputs[:0], labels[:0], whole.strength[:0], (), False, reason)
-    peeled = len(inputs)
-    if peeled < whole.rank:
+    peeled, left, starts = len(inputs), 0, starts_per_image * (whole.rank - len(inputs))
+    generator = torch_generator("un-mixing", size)
+    while len(inputs) < whole.rank and starts > 0:
         core, error = _without(whole, layer, inputs, labels, mean_error, size)
-        classes = classes_of(core, layer, error * size / (size - peeled), size - peeled)
-        generator = torch_generator("un-mixing", size)
-        found = search(core, layer, classes, starts_per_image * core.rank, generator)
-        if len(found.labels) == core.rank:
-            more, own = unmix(core, layer, found)
-            inputs, labels = torch.cat([inputs, more]), torch.cat([labels, own])
+        others = size - len(inputs)
+        classes = classes_of(core, layer, error * size / others, others)
+        found, spent = search(core, layer, classes, starts, generator)
+        starts -= spent
         left = core.rank - len(found.labels)
+        if left:
+            more, own = inputs_by_logits(core, layer, found, size)
+            exact = rank_one_residual(whole, layer, more, own, size) < tolerance
+            more, own = more[exact], own[exact]
+        else:
+            more, own = unmix(core, layer, found)
+        if not len(own):
+            break
+        inputs, labels = torch.cat([inputs, more]), torch.cat([labels, own])
+        if len(inputs) < whole.rank:
+            inputs = _sharpened(whole, layer, inputs, labels, size)
     found_by = ["peeling"] * peeled + ["search"] * (len(inputs) - peeled)
     if len(inputs) < whole.rank:
         residual = rank_one_residual(whole, layer, inputs, labels, size)
@@ -77,6 +90,20 @@ def recover(
         not missing,
         f"the gradient has rank {whole.rank}: {missing} images fire no unit or have no error" if missing else None,
     )
+
+
+def _sharpened(whole: Mixture, layer: HiddenLayer, inputs: Tensor, labels: Tensor, size: int) -> Tensor:
+    """The inputs (m, D) of part of a batch, each solved again from its pattern now that more of the others are known.
+
+    What an input lacks in digits is many times the weakest images' share of the gradient.
+    """
+    fires = layer.forward(inputs)[0]
+    directions = Directions(null_vectors(whole.left, ~fires)[0], fires, labels)
+    again = inputs_by_logits(whole, layer, directions, size)[0]
+    better = rank_one_residual(whole, layer, again, labels, size) < rank_one_residual(
+        whole, layer, inputs, labels, size
+    )
+    return again.where(better[:, None], inputs)
 
 
 def _without(

@@ -18,8 +18,11 @@ CHUNK = 16
 
 def search(
     mixture: Mixture, layer: HiddenLayer, classes: Classes, most_starts: int, generator: torch.Generator
-) -> Directions:
-    """Exact δ, up to scale, of images of the mixture: all of them, or as many as `most_starts` starts lead to."""
+) -> tuple[Directions, int]:
+    """Exact δ, up to scale, of images of the mixture, all of them or as many as `most_starts` starts lead to.
+
+    And the number of starts that were made.
+    """
     rank, device = mixture.rank, mixture.left.device
     found = Directions(
         mixture.left.new_zeros(0, rank),
@@ -36,7 +39,7 @@ def search(
             found = _polished(mixture, layer, settle(mixture, layer, *begun), found)
         if len(found.labels) > before:
             rest = _unexplained(mixture, found.coordinates)
-    return found
+    return found, spent
 
 
 def _polished(mixture: Mixture, layer: HiddenLayer, settled: Settled, found: Directions) -> Directions:

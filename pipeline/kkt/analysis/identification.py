@@ -1,12 +1,12 @@
-"""How often candidates single out a training image among unlearnt ones: the rate that chance cannot raise.
+"""How often candidates identify a training image among unlearnt ones: a rate whose chance level is known.
 
 A training image is identified when its match scores higher than the matches of all k decoys: images of its class, from
 the same split, that the victim did not learn, each matched with the same candidates by the same procedure. Were it
 unlearnt itself, that would happen with probability 1/(k + 1), whatever the candidates and however easy images of its
 class are. Every image has decoys of its own, so given the candidates these events are independent and their number
 binomial: Clopper and Pearson's interval holds exactly. As a check, one more unlearnt image stands in for each training
-image, before the same decoys; candidates that owe nothing to the victim are another. (The mean image is one that owes
-something to the training images, being their mean: of few images it identifies more than chance.)
+image, before the same decoys; candidates independent of the victim are another. (The mean image is made of the
+training images: where they are few, it identifies more than chance.)
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ def deal(labels: Tensor, unlearnt_labels: Tensor, decoys: int | None, generator:
     if decoys is not None and decoys > available:
         raise UserError(
             f"kkt.analysis.decoys is {decoys}; there are unlearnt images for {max(available, 0)} at most "
-            f"({len(labels)} training images, {len(unlearnt_labels)} others); leave it out to take what there is"
+            f"({len(labels)} training images, {len(unlearnt_labels)} others); leave it out to take as many as there are"
         )
     count = decoys or min(available, MOST_DECOYS)
     if count < 1:
@@ -91,7 +91,7 @@ def deal(labels: Tensor, unlearnt_labels: Tensor, decoys: int | None, generator:
 def identify(scores: Tensor, others: Tensor) -> Identification:
     """`scores` (n,) of the training images' matches, and of those of their stand-in and k decoys (n, 1 + k).
 
-    Higher is better; of equals none is identified. NaN, of an image that no candidate is left to, beats nobody.
+    Higher is better; of equals none is identified. NaN (an image without a candidate) never wins.
     """
     best_decoy = others[:, 1:].nan_to_num(-torch.inf).amax(1)
     return Identification(scores > best_decoy, others[:, 0] > best_decoy, others.shape[1] - 1)

@@ -1,4 +1,4 @@
-"""The parts of a verdict: what trials are worth, who is identified, what an adversary's picks hold, the oracle."""
+"""Steps of the analysis: measures of trials, identification, an adversary's picks, the loss at the true data."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Candidates that owe nothing to the victim, and its first layer: what an attack's numbers are held against."""
+"""Baselines: candidates independent of the victim (noise, test images, the mean image), and its first layer."""
 
 import torch
 from torch import Tensor, nn

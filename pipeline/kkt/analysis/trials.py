@@ -14,7 +14,7 @@ from pipeline.store import Shards
 
 @dataclass(frozen=True)
 class Trials:
-    """T trials that came to the end: `numbers` (T,), `candidates` (T, m, C, H, W), centred, with `labels` (m,);
+    """T trials that were finished: `numbers` (T,), `candidates` (T, m, C, H, W), centred, with `labels` (m,);
     `strengths` (T, m), how much each counts: |λ|, or its sum over classes (none: the attack had no multipliers);
     `terms` and `hyperparameters`: name → (T,). `support` (T, m) of components (separation.py), where they are such.
     """
@@ -46,14 +46,14 @@ class Trials:
 
 
 def merged(shards: Shards, device: torch.device) -> Trials:
-    """All trials of the attack's shards; raises Failure when none came to the end, or one is not finite."""
+    """All trials of the attack's shards; raises Failure when none was finished, or one holds NaN or infinity."""
     labels = shards.read(shards.names[0], "labels")["labels"]
     apart = ("history/", "snapshot/")
     names = [name for name in shards.read(shards.names[0]) if name != "labels" and not name.startswith(apart)]
     arrays = {name: torch.as_tensor(values) for name, values in shards.concatenated(*names).items()}
     if not len(arrays["trials"]):
         raise Failure(
-            "kkt_attack: no trial came to the end, all diverged or were stopped; lower the learning rates of kkt.attack"
+            "kkt_attack: no trial was finished, all diverged or were stopped; lower the learning rates of kkt.attack"
         )
     sound = torch.isfinite(arrays["candidates"]).flatten(1).all(1)
     if not sound.all():

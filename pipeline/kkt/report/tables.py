@@ -32,7 +32,7 @@ def rate_text(rate: Rate) -> str:
 
 
 def identification_table(found: Findings) -> Table | None:
-    """Who is identified from the attack's candidates, the baseline's and the nulls'; None where nobody has decoys."""
+    """Images identified from candidates of the attack, the baseline and the nulls; None where there are no decoys."""
     of = {source: one for source in found.sources if (one := found.identification(source))}
     nulls = [of[source] for source in NULLS if source in of]
     rows = []

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from pipeline.gradient_inversion.attack import attack
+from pipeline.gradient_inversion.batches.logits import inputs_by_logits
 from pipeline.gradient_inversion.batches.mixture import HiddenLayer, mixture, rank_one_residual
+from pipeline.gradient_inversion.batches.polish import Directions, null_vectors
 from pipeline.gradient_inversion.layers import read_network
 from pipeline.gradient_inversion.networks import build
 from pipeline.gradient_inversion.step import gradients_of_steps
@@ -144,3 +146,33 @@ def test_a_mixture_of_images_is_never_certified():
     for b in range(8):
         rest = matrix - torch.outer(deltas[b], torch.cat([inputs[b], torch.ones(1)])) / 8
         assert int(torch.linalg.matrix_rank(rest)) == 7
+
+
+@pytest.mark.parametrize(("missing", "enough"), [(1, True), (4, True), (8, True), (9, False)])
+def test_images_found_follow_from_their_logits_where_others_are_missing(missing, enough):
+    """Up to K − 2 = 8 missing δ of 12; with more the logits are too few, and nothing is given."""
+    generator = torch_generator("logits")
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    layer = HiddenLayer(normal(80, 30) / 5, normal(80) / 5, normal(10, 80) / 8, normal(10) / 8)
+    inputs, labels = normal(12, 30), torch.arange(12) % 10
+    deltas = layer.deltas(inputs, labels)
+    mixed = mixture(deltas.T @ torch.cat([inputs, torch.ones(12, 1)], 1) / 12, 2.2e-16, 12)
+    signs = (-1.0) ** torch.arange(12)[:, None]
+    coordinates = signs * torch.nn.functional.normalize(deltas @ mixed.left, dim=1)
+    found = slice(12 - missing)
+    given, own = inputs_by_logits(mixed, layer, Directions(coordinates[found], deltas[found] != 0, labels[found]), 12)
+    assert own.tolist() == labels[found].tolist()
+    if enough:
+        assert (given - inputs[found]).abs().max() < 1e-6
+    else:
+        assert given.isnan().all()
+
+
+def test_one_image_that_is_left_alone_has_no_second_direction():
+    left = torch.nn.functional.normalize(torch.arange(1.0, 7.0, dtype=torch.float64), dim=0)[:, None]
+    vectors, second = null_vectors(left, torch.tensor([[True, True, False, False, False, False]]))
+    assert vectors.abs().tolist() == [[1.0]]
+    assert second.tolist() == [torch.inf]

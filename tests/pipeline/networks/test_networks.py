@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
@@ -12,6 +13,8 @@ from pipeline.data.sources import ImageSource
 from pipeline.errors import UserError
 from pipeline.networks.augmentation import Maps, augment, with_copies
 from pipeline.networks.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     Classifier,
     extract_features,
     load_initial_weights,
@@ -168,6 +171,52 @@ def test_augmentation_by_nothing_changes_nothing_and_a_mirror_mirrors():
     flipped = (mirrored - images.flip(3)).abs().amax((1, 2, 3)) < 1e-5
     assert (same ^ flipped).all()
     assert 16 < same.sum() < 48
+
+
+def test_shear_and_scale_are_those_asked_for():
+    """Of the matrices from new to old coordinates: a shear of tan 2° at most, and areas of 0.9² … 1.1²."""
+    sheared = Maps.draw(2000, Augmentation(shear=2), torch.Generator().manual_seed(0)).matrices
+    upper = torch.rad2deg(torch.atan(sheared[:, 0, 1]))
+    assert 1.9 < upper.max() <= 2 and -2 <= upper.min() < -1.9
+    assert torch.allclose(sheared[:, [0, 1, 1], [0, 0, 1]], torch.tensor([1.0, 0.0, 1.0]))
+    scaled = Maps.draw(2000, Augmentation(scale=(0.9, 1.1)), torch.Generator().manual_seed(0)).matrices
+    sides = 1 / torch.det(scaled).sqrt()
+    assert 0.9 <= sides.min() < 0.91 and 1.09 < sides.max() <= 1.1 + 1e-6
+
+
+def test_pictures_are_scaled_up_in_bytes_as_pillow_scales_them():
+    """Bicubically, what overshoots clipped after either pass: in one pass, this noise would be up to 29 levels off."""
+    noise = np.random.default_rng(0).choice([0, 255], (32, 32, 3)).astype(np.uint8)
+    fed = preprocess("efficientnet_b0", torch.as_tensor(noise).permute(2, 0, 1)[None])[0]
+    mean, deviation = (torch.tensor(three)[:, None, None] for three in (IMAGENET_MEAN, IMAGENET_STD))
+    pixels = (fed * deviation + mean) * 255
+    assert pixels.min() >= -1e-3 and pixels.max() <= 255 + 1e-3
+    scaled = Image.fromarray(noise).resize((224, 224), Image.BICUBIC)
+    assert (pixels - torch.as_tensor(np.asarray(scaled).copy()).permute(2, 0, 1)).abs().max() <= 1.01
+
+
+def test_a_published_backbone_loads_without_a_prefix():
+    """The published VGG-tiny's names, written out; torchvision's for the others."""
+    torch.manual_seed(0)
+    widths = (1, 4, 8, 16, 16, 32, 32, 32, 32)
+    shapes = {
+        f"features.{place}": (wide, narrow, 3, 3)
+        for place, (narrow, wide) in zip((0, 2, 5, 7, 9, 11, 14, 16), pairwise(widths), strict=True)
+    }
+    shapes |= {"fc1.0": (256, 512), "fc2.0": (256, 256), "fc_top": (26, 256)}
+    state = {f"{name}.weight": torch.randn(shape) for name, shape in shapes.items()}
+    state |= {f"{name}.bias": torch.randn(shape[0]) for name, shape in shapes.items()}
+    classifier = Classifier("vgg_tiny", classes=1)
+    load_trained_weights(classifier, state, "published.pth")
+    found = list(classifier.body.parameters())
+    assert torch.equal(found[0], state["features.0.weight"])
+    assert torch.equal(found[-1], state["fc2.0.bias"])
+    for name in ("efficientnet_b0", "wide_resnet50_2"):
+        theirs = Classifier(name, classes=3)
+        bare = {key.removeprefix("body."): tensor + 1 for key, tensor in theirs.state_dict().items() if "body." in key}
+        ours = Classifier(name, classes=5)
+        load_trained_weights(ours, bare, "published.pth")
+        assert all(torch.equal(bare[key], tensor) for key, tensor in ours.body.state_dict().items())
 
 
 def test_a_rotation_turns_by_no_more_than_asked():

@@ -1,10 +1,13 @@
 """Pre-training: it learns, and going on from a checkpoint changes no bit."""
 
 import numpy as np
+import pytest
 import torch
 
+from pipeline.config import load
 from pipeline.data.settings import DataSet
 from pipeline.data.sources import ImageSource
+from pipeline.networks import pretraining
 from pipeline.networks.pretraining import accuracy, initial_classifier, pretrain
 from pipeline.networks.settings import Augmentation, Phase, Pretrain
 
@@ -46,6 +49,28 @@ def test_it_learns_and_the_same_seed_gives_the_same_weights_resumed_or_not():
         assert again == losses
         for name, tensor in straight.state_dict().items():
             assert torch.equal(tensor, resumed.state_dict()[name]), (epoch, name)
+
+
+@pytest.mark.parametrize(("config", "decay"), [("cifar10_n10", 1e-4), ("celeba_n10", 1e-6)])
+def test_batch_normalisation_is_frozen_in_both_phases_and_the_second_has_no_weight_decay(monkeypatch, config, decay):
+    """What each phase of the published settings would train, and how; not one step of it."""
+    seen = []
+
+    def looked_at(classifier, optimizer, *_):
+        norms = [layer for layer in classifier.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+        trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        frozen = not any(id(parameter) in trained for layer in norms for parameter in layer.parameters())
+        whole = any(id(parameter) in trained for parameter in classifier.body.parameters())
+        seen.append((bool(norms) and frozen, whole, optimizer.param_groups[0]["weight_decay"]))
+        return 1.0
+
+    monkeypatch.setattr(pretraining, "train_epoch", looked_at)
+    experiment = load(config)
+    settings = experiment.pretrain.model_copy(update={"initial_weights": "random"})
+    classifier = initial_classifier(experiment.backbone.name, settings, bars(4))
+    pretrain(classifier, bars(4), settings, resume=None, after_epoch=lambda *_: None)
+    assert set(seen) == {(True, False, decay), (True, True, 0.0)}
+    assert seen == sorted(seen, key=lambda one: one[1])
 
 
 def _saved(state):

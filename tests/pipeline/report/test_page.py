@@ -9,7 +9,7 @@ from pipeline.report.table import Interval, Table
 
 def test_the_page_is_one_file_with_tables_and_pictures_inside():
     table = Table(["scope", "AUC"], [["pooled", 0.5]], "rates")
-    sheet = figures.sheet(np.zeros((2, 3, 1, 8, 8), np.uint8), np.zeros((2, 3, 1, 8, 8), np.uint8), np.eye(2, 3) > 0)
+    sheet = figures.sheet(black := np.zeros((2, 3, 1, 8, 8), np.uint8), (black, np.eye(2, 3) > 0))
     page = render(
         "A & B", "<script>", [Section("Rates", "words", [table], [Figure.of(sheet, "a sheet", "sheet")])]
     ).decode()
@@ -30,7 +30,19 @@ def test_equal_data_give_equal_pictures():
 
 def test_colour_images_are_shown_too():
     images = np.zeros((1, 2, 3, 8, 8), np.uint8)
-    assert style.png(figures.sheet(images, images, np.ones((1, 2), bool))).startswith(b"\x89PNG")
+    assert style.png(figures.sheet(images, (images, np.ones((1, 2), bool)))).startswith(b"\x89PNG")
+
+
+def test_a_sheet_has_a_row_for_every_reconstruction_and_crosses_out_its_own_misses():
+    originals, near, far = (np.full((2, 3, 1, 4, 4), grey, np.uint8) for grey in (10, 20, 30))
+    hits = np.array([[True, True, False], [True, True, True]])
+    figure = figures.sheet(originals, (near, hits), (far, ~hits))
+    shown = np.array([axes.images[0].get_array()[0, 0] for axes in figure.axes]).reshape(6, 3)
+    assert shown[:, 0].tolist() == [10, 20, 30, 10, 20, 30]
+    crossed = np.array([len(axes.lines) for axes in figure.axes]).reshape(2, 3, 3)
+    assert not crossed[:, 0].any()
+    assert np.array_equal(crossed[:, 1] > 0, ~hits)
+    assert np.array_equal(crossed[:, 2] > 0, hits)
 
 
 def test_a_table_is_the_same_for_people_and_programs():

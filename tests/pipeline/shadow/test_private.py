@@ -137,7 +137,7 @@ def test_semidefinite_cholesky_of_a_rank_three_matrix():
 def test_the_law_is_opacus(terms, clip_norm):
     """Two-sample tests at 1 %: weights, logits on held-out features and how many gradients would be clipped."""
     training = Training(**terms, private=SAMPLING | {"steps": 12, "clip_norm": clip_norm})
-    referee = training.model_copy(update={"engine": "opacus"})
+    reference = training.model_copy(update={"engine": "opacus"})
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(10, 24, generator=generator).relu_()
     labels = torch.arange(10) % max(training.classes, 2)
@@ -147,7 +147,7 @@ def test_the_law_is_opacus(terms, clip_norm):
         sets = features.expand(models, -1, -1), labels.expand(models, -1)
         return train_heads(*sets, terms, torch.Generator().manual_seed(seed))
 
-    ours, theirs = trained(training, 1000, 2), trained(referee, 200, 3)
+    ours, theirs = trained(training, 1000, 2), trained(reference, 200, 3)
     clipped = observe(ours, training, features, labels, held_out)[1]
     assert 0.02 < clipped.mean() < 0.98
     unlikely = {name: p for name, p in p_values(ours, theirs, training, features, labels, held_out).items() if p < 0.01}

@@ -23,11 +23,11 @@ PRIVATE = {"clip_norm": 1.0, "sample_rate": 0.5, "steps": 10, "noise_multiplier"
         ({"epochs": 5, "optimizer": "rprop", "weight_decay": 0.1}, "rprop has no weight_decay"),
         ({"epochs": 5, "positive_weight": 2.0}, "positive_weight needs classes: 1"),
         ({"epochs": 5, "restart": {"loss_below": 0.1}}, "restart needs a hidden layer"),
-        ({"epochs": 5, "engine": "opacus"}, "referee of private training"),
+        ({"epochs": 5, "engine": "opacus"}, "reference implementation of private training"),
         ({"epochs": 5, "private": PRIVATE}, "set epochs: null"),
         ({"batch_size": 9, "private": PRIVATE}, r"state private.sample_rate \(q\) and private.steps \(T\)"),
         ({"optimizer": "adam", "private": PRIVATE}, "optimizer must be sgd"),
-        ({"hidden": 4, "restart": {"loss_below": 0.1}, "private": PRIVATE}, "restart looks at the loss"),
+        ({"hidden": 4, "restart": {"loss_below": 0.1}, "private": PRIVATE}, "restart cannot be combined with private"),
         ({"engine": "opacus", "private": PRIVATE | {"sample_rate": 0.4}}, "samples at 1, 1/2, 1/3"),
     ],
 )

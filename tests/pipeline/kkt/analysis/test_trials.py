@@ -119,7 +119,7 @@ def test_several_multipliers_of_a_candidate_count_together(shards):
 
 
 def test_no_trial_left_and_a_trial_gone_wrong_are_said(shards):
-    with pytest.raises(Failure, match="no trial came to the end"):
+    with pytest.raises(Failure, match="no trial was finished"):
         merged(shards(np.ones((0, 2, 1, 4, 4))), "cpu")
     broken = np.ones((2, 2, 1, 4, 4))
     broken[1, 0, 0, 2, 2] = np.inf
