@@ -5,6 +5,25 @@
 Every variant learns from the same shadow models (streamed: nothing is written but the features of the images) and is
 scored on the experiment's victims; differences are paired, victim by victim, with 95 % intervals, victims resampled.
 `told`: rank correlation of the error expected and the error found, over all images.
+
+Measured on one core of an AMD EPYC (other work beside it), torch 2.15, `--set head_inversion.precision=float32 --set
+head_inversion.batch_size=128 --set head_inversion.width=256` (150 steps; the demo's 150 victims). The first block is of
+one run, not clipped, where the error was still told by the correcting networks' own last layer, detached; the second
+of another:
+
+    inversion                        cosine   gained on the first        error found   found / expected      told
+    four rounds                      0.854                                     0.090   1.10 (1.06 … 1.15)   0.142
+    posterior, mean coefficients     0.640                                     0.183   4.02 (3.83 … 4.22)   0.419
+    posterior, true coefficients     0.909                                     0.059   1.18 (1.14 … 1.23)   0.937
+    one round                        0.787   -0.067 (-0.072 … -0.062)          0.134   1.10 (1.04 … 1.16)   0.296
+    two rounds                       0.838   -0.016 (-0.017 … -0.014)          0.101   1.10 (1.05 … 1.16)   0.000
+    that layer not detached          0.832   -0.022 (-0.023 … -0.020)          0.102   1.09 (1.05 … 1.13)   0.733
+
+    a judge of its own, not clipped  0.855                                     0.090   1.10 (1.05 … 1.15)   0.693
+    gradient clipped at 1            0.864    0.009 ( 0.008 …  0.010)          0.086   1.10 (1.06 … 1.15)   0.723
+
+So what did not pay: the error's gradient in the features, fewer rounds, and leaving the gradient as it comes. No
+adversary has the true coefficients; the rounds make up for 80 % of what they would gain over the mean ones.
 """
 
 import argparse
