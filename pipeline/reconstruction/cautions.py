@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pipeline.evaluation.intervals import share
+
 FEW_VICTIMS = 100
 
 
@@ -69,3 +71,15 @@ def _of_nulls(rates: Mapping[str, np.ndarray], further: Mapping[str, Mapping[str
                 f"main null's {low:.3f} … {high:.3f}."
             )
     return said
+
+
+def of_victims(trained: np.ndarray, unseen: np.ndarray) -> list[str]:
+    """Of accuracies (V,) on the images that trained each victim and on others: whether training left any trace."""
+    value, low, _ = share(trained[:, None])
+    if low > unseen.mean():
+        return []
+    right, of_others = 100 * value, 100 * unseen.mean()
+    return [
+        f"The victims are right on {right:.1f} % of the images that trained them, and on {of_others:.1f} % of others: "
+        "they learnt nothing by heart, or, if they were imported, these are not their features or not their images."
+    ]

@@ -11,7 +11,7 @@ from pipeline.evaluation.intervals import share
 from pipeline.evaluation.rates import METHODS
 from pipeline.head_inversion.section import unlike_caution
 from pipeline.randomness import numpy_generator
-from pipeline.reconstruction.cautions import cautions
+from pipeline.reconstruction.cautions import cautions, of_victims
 from pipeline.report import figures
 from pipeline.report.page import Chapter, Figure, Section
 from pipeline.report.table import Interval, Table
@@ -336,8 +336,16 @@ def chapter_of_mode(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter
     tables = [rates_table(outcome, main), nulls_table(outcome), methods_table(outcome), likeness_table(outcome)]
     if len(rates["auc"]) > 1:
         tables.append(recovery_table(outcome))
+    warnings = cautions(
+        h0,
+        outcome.h1(main),
+        outcome.rates(main),
+        {null: outcome.rates(null) for null in outcome.nulls[1:]},
+        outcome.roc["false_positive_rates"],
+    )
     if "victims/trained" in outcome.scores:
         tables.append(accuracy_table(outcome))
+        warnings += of_victims(outcome.scores["victims/trained"], outcome.scores["victims/unseen"])
     elif outcome.said_of_accuracy:
         text += f" {outcome.said_of_accuracy}."
     if "by_seed/auc" in rates:
@@ -351,16 +359,7 @@ def chapter_of_mode(outcome: Outcome, images: np.ndarray, shown: int) -> Chapter
         text,
         [*tables, published_table(outcome)],
         [*drawings(outcome), *sheets(outcome, images, shown)],
-        warnings=[
-            *unlike_caution(outcome.scores),
-            *cautions(
-                h0,
-                outcome.h1(main),
-                outcome.rates(main),
-                {null: outcome.rates(null) for null in outcome.nulls[1:]},
-                outcome.roc["false_positive_rates"],
-            ),
-        ],
+        warnings=[*unlike_caution(outcome.scores), *warnings],
     )
     beside = [scores_table(outcome), curve_table(outcome), methods_table(outcome, everything=True)]
     beside += [rates_table(outcome, null) for null in outcome.nulls[1:]]

@@ -75,6 +75,9 @@ def min_mse(experiment: "Experiment", shard: str, given: Contents) -> Result:
         arrays[f"{name}/min_mse"] = table if name == "h0" else table[:, None]
         means[f"mean_{name.replace('/', '_')}"] = float(table.mean())
     arrays |= _whose(experiment, len(tables["h0"]))
+    lengths = {name: len(table) for name, table in tables.items()}
+    if experiment.shadow_models.test_seeds > 1 and len(set(lengths.values())) > 1:
+        raise UserError(f"h1: several test seeds need as many victims in every table; found {lengths}")
     return Result(
         arrays, {**means, "lpips": "Only min-MSE tables were imported: there are no pictures and no other metrics"}
     )

@@ -204,6 +204,14 @@ def test_published_shapes_are_taken(tiny, tmp_path):
     found = read_arrays(import_shard(Plan(tables), "min_mse", given, replace=False))
     assert np.array_equal(found["h0/min_mse"], arrays["h0"][:, None])
     assert found["h0/seed"].tolist() == [0] * 20 + [1] * 20
+    np.save(paths["h0"], np.full(39, 0.1))
+    with pytest.raises(
+        UserError, match=r"h0: has 39 victims; expected as many of each of shadow_models.test_seeds = 2"
+    ):
+        import_shard(Plan(tables), "min_mse", given, replace=True)
+    np.save(paths["h0"], np.full(42, 0.1))
+    with pytest.raises(UserError, match=r"several test seeds need as many victims in every table; found .*h0.: 42"):
+        import_shard(Plan(tables), "min_mse", given, replace=True)
 
 
 def test_what_does_not_fit_is_refused_in_one_line(tiny, tables, tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipeline.report import figures, style
+from pipeline.reconstruction.cautions import of_victims
 from pipeline.report.page import Figure, Section, render
 from pipeline.report.table import Interval, Table
 
@@ -67,3 +68,10 @@ def test_a_table_is_the_same_for_people_and_programs():
     arrays = table.arrays()
     assert arrays["rates/TPR low"][:2].tolist() == [0.25, 0.0]
     assert arrays["rates/scope"].tolist() == [b"a|b", b"c", b"d"]
+
+
+def test_victims_that_know_their_own_images_no_better_than_others_are_cautioned_against():
+    own = np.array([1.0, 0.9, 1.0, 1.0, 0.8, 1.0] * 20)
+    assert not of_victims(own, np.full(120, 0.6))
+    said = of_victims(np.full(120, 0.1), np.full(120, 0.1))
+    assert len(said) == 1 and "these are not their features or not their images" in said[0]
