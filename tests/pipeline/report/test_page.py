@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.report import figures, style
 from pipeline.reconstruction.cautions import of_victims
+from pipeline.report import figures, style
 from pipeline.report.page import Figure, Section, render
 from pipeline.report.table import Interval, Table
 
