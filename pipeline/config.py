@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from pipeline import as_typed, located
+from pipeline.audit.settings import Subject
 from pipeline.data.settings import DataSet, Task
 from pipeline.errors import UserError
 from pipeline.evaluation.settings import Evaluation
@@ -78,6 +79,7 @@ class Experiment(Settings):
     head_inversion: HeadInversion = HeadInversion()
     reconstructor: Reconstructor | None = None
     evaluation: Evaluation = Evaluation()
+    subject: Subject | None = None
     gradient_inversion: GradientInversion | None = None
     kkt: Kkt | None = None
 
@@ -110,6 +112,12 @@ class Experiment(Settings):
                 "reconstructor.reads: features needs heads trained by gradient descent (shadow_models.training "
                 "optimizer: sgd, engine: auto): others leave the span of their training images; use reads: weights"
             )
+        if self.subject and not (self.inverts_heads and "conditional" in self.modes):
+            raise ValueError("subject needs the part reconstructor, with reads: features and the mode conditional")
+        if self.subject and (self.shadow_models.training.hidden or self.task.kind != "multiclass"):
+            raise ValueError("subject is a linear head of several classes: hidden: null, and task.kind multiclass")
+        if self.subject and self.shadow_models.data:
+            raise ValueError("subject goes with shadow models of the data itself: leave out shadow_models.data")
         return self
 
     @property

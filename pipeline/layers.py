@@ -19,7 +19,7 @@ Layer = tuple[str, dict[str, Any]]
 
 
 SHIPPED = ROOT / "config_data"
-NAMES_OF_FILES = ("path", "weights", "lpips_weights", "initial_weights", "data")
+NAMES_OF_FILES = ("path", "weights", "lpips_weights", "initial_weights", "data", "head", "images")
 """Keys whose value, where it is a string, names a file or a folder that an experiment reads…"""
 NO_FILES = ("random", "imagenet")
 """…and what `initial_weights` may say instead."""

@@ -90,7 +90,7 @@ def _whereabouts(dataset: DataSet, root: Path) -> tuple[str, str]:
 # ----------------------------------------------------------------------------------------------- arrays in memory
 
 
-def _from_array(images: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> ImageSource:
+def from_array(images: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> ImageSource:
     """`images` (n, H, W) or (n, H, W, C) uint8."""
     images, labels = torch.as_tensor(images), np.asarray(labels, dtype=np.int64)
     if images.ndim == 3:
@@ -118,17 +118,17 @@ def _npz(dataset: DataSet, split: Split, root: Path) -> ImageSource:
 
 def _from_npz(path: Path, split: Split) -> ImageSource:
     with np.load(path, allow_pickle=False) as file:
-        return _from_array(file[f"{split}_images"], file[f"{split}_labels"])
+        return from_array(file[f"{split}_images"], file[f"{split}_labels"])
 
 
 def _mnist(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     mnist = datasets.MNIST(root, train=split == "train")
-    return _from_array(mnist.data, mnist.targets)
+    return from_array(mnist.data, mnist.targets)
 
 
 def _emnist_letters(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     letters = datasets.EMNIST(root, "letters", train=split == "train")
-    return _from_array(letters.data.transpose(1, 2), letters.targets - 1)
+    return from_array(letters.data.transpose(1, 2), letters.targets - 1)
 
 
 def _emnist_letters_part(dataset: DataSet, split: Split, root: Path) -> ImageSource:
@@ -139,17 +139,17 @@ def _emnist_letters_part(dataset: DataSet, split: Split, root: Path) -> ImageSou
     letters = np.flatnonzero(labels >= 10)
     held_out = np.arange(len(letters)) % 10 == 9
     letters = letters[held_out if split == "test" else ~held_out]
-    return _from_array(images[letters], EMNIST_BALANCED_LETTERS[labels[letters] - 10])
+    return from_array(images[letters], EMNIST_BALANCED_LETTERS[labels[letters] - 10])
 
 
 def _cifar10(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     cifar = datasets.CIFAR10(root, train=split == "train")
-    return _from_array(cifar.data, cifar.targets)
+    return from_array(cifar.data, cifar.targets)
 
 
 def _cifar100(dataset: DataSet, split: Split, root: Path) -> ImageSource:
     cifar = datasets.CIFAR100(root, train=split == "train")
-    return _from_array(cifar.data, cifar.targets)
+    return from_array(cifar.data, cifar.targets)
 
 
 def _cifar100_part(dataset: DataSet, split: Split, root: Path) -> ImageSource:
@@ -179,15 +179,28 @@ def _celeba(dataset: DataSet, split: Split, root: Path) -> ImageSource:
 
 
 def _folder(dataset: DataSet, split: Split, root: Path) -> ImageSource:
-    """`path/{train,test}/<class>/<image>`, centre-cropped to a square of 256 pixels as it is read."""
-    folder = datasets.ImageFolder(located(dataset.path) / split)
+    """`path/{train,test}/<class>/<image>`."""
+    return from_folder(located(dataset.path) / split)[0]
+
+
+def from_folder(path: Path) -> tuple[ImageSource, list[str]]:
+    """`path/<class>/<image>`, centre-cropped to a square of 256 pixels as it is read; and the names of the classes."""
+    folder = datasets.ImageFolder(path)
     files, labels = zip(*folder.samples, strict=True)
 
     def square(file: str) -> torch.Tensor:
         image = functional.resize(_decode(file), FOLDER_SIDE, antialias=True)
         return functional.center_crop(image, [FOLDER_SIDE, FOLDER_SIDE])
 
-    return ImageSource(np.array(labels, np.int64), lambda indices: torch.stack([square(files[i]) for i in indices]))
+    source = ImageSource(np.array(labels, np.int64), lambda indices: torch.stack([square(files[i]) for i in indices]))
+    return source, folder.classes
+
+
+def class_folders(dataset: DataSet) -> list[str] | None:
+    """The names of a folder's classes, in the order of their labels; None for other data, whose classes are numbers."""
+    if dataset.name != "folder":
+        return None
+    return sorted(entry.name for entry in (located(dataset.path) / "train").iterdir() if entry.is_dir())
 
 
 def check_classes(dataset: DataSet) -> None:
