@@ -18,6 +18,8 @@ NAMES = (
     "reconstructor",
     "min_mse",
     "roc",
+    "audit",
+    "card",
     "gradient_inversion",
     "kkt_victim",
     "kkt_attack",

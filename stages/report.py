@@ -1,16 +1,18 @@
 """The page that answers the experiment's question, with its tables and pictures as files beside it."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Experiment
 from pipeline.store import Result, Shards
 from stages import NAMES
 from stages.command import main
-from stages.stage import Resources, Stage, Work
+from stages.stage import Resources, Stage, Work, in_point_directory
 
 if TYPE_CHECKING:
     from pipeline.report.page import Chapter, Section
+
+PAGES_APART = ("report", "audit", "card")
+"""Of a user's own model the card tells: the experiment's report does not wait for it."""
 
 
 def work_table(inputs: dict[str, Shards]):
@@ -202,18 +204,14 @@ def reported(experiment: Experiment) -> bool:
     return bool(experiment.reconstructor or experiment.gradient_inversion or (experiment.kkt and experiment.kkt.attack))
 
 
-def location(experiment: Experiment, stage: str, shard: str, fingerprint: str) -> Path:
-    return experiment.run_directory / stage / f"{shard}.h5"
-
-
 STAGE = Stage(
     name="report",
     shards=lambda experiment: ["report"] if reported(experiment) else [],
-    inputs=lambda experiment: [name for name in NAMES if name != "report"],
+    inputs=lambda experiment: [name for name in NAMES if name not in PAGES_APART],
     settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),
     run=run,
-    location=location,
+    location=in_point_directory,
     version=2,
 )
 

@@ -114,6 +114,8 @@ def test_every_published_experiment_has_a_plan():
     elsewhere = {
         "nearest_neighbour",
         "head_inversion",
+        "audit",
+        "card",
         "gradient_inversion",
         "kkt_victim",
         "kkt_attack",
