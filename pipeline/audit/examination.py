@@ -70,7 +70,9 @@ def measure_kind(
     stranger = (parts[places] == halves[:, None]) & ~member
     found = scores(distances, background, Pool(elsewhere, pool.labels))
     progress(3, 4, "rates")
-    return Kind(rates(Attacked(found, member, stranger, halves), subject.false_positive_rates), null, pool)
+    return Kind(
+        rates(Attacked(images.labels, found, member, stranger, halves), subject.false_positive_rates), null, pool
+    )
 
 
 def _members(indices: np.ndarray, places: np.ndarray) -> np.ndarray:

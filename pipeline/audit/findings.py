@@ -165,12 +165,12 @@ def _threat_model(experiment: Experiment) -> str:
     known = (
         "the initial weights themselves"
         if training.initial_weights
-        else f"the law of the initial weights ({training.initial.replace('_', ' ')})"
+        else f"the law of the initial weights, which is {training.initial.replace('_', ' ')}"
     )
     return (
         f"The adversary holds the weights of the head, the backbone ({experiment.backbone.name}) and images like the "
-        f"private ones ({experiment.data.title}). It knows how the head was trained (shadow_models.training, with "
-        f"{known}) and that every class had {experiment.shadow_models.class_size} image(s). It has none of the private "
+        f"private ones ({experiment.data.title}). It knows how the head was trained (shadow_models.training), "
+        f"{known}, and that every class had {experiment.shadow_models.class_size} image(s). It has none of the private "
         "images, and tries to rebuild them from the weights alone."
     )
 

@@ -70,10 +70,11 @@ def threshold_at(rate: float, strangers: np.ndarray) -> float:
 class Attacked:
     """Scores (T, n) of T heads with known members, for the n images that any of them was dealt.
 
-    member (T, n): whether the image trained the head; stranger (T, n): whether it is another of its half's images;
-    half (T,): FIRST or SECOND, which have no image in common.
+    labels (n,): their classes; member (T, n): whether the image trained the head; stranger (T, n): whether it is
+    another of its half's images; half (T,): FIRST or SECOND, which have no image in common.
     """
 
+    labels: np.ndarray
     scores: np.ndarray
     member: np.ndarray
     stranger: np.ndarray
@@ -96,34 +97,46 @@ class Rates:
     recovered: np.ndarray
 
 
-def rates(tested: Attacked, wanted: Sequence[float]) -> Rates:
-    """Of two halves of tested heads, each with N members."""
-    images = int(tested.member[0].sum())
-    strangers = np.concatenate([tested.strangers_of(half) for half in (FIRST, SECOND)])
+def rates(attacked: Attacked, wanted: Sequence[float]) -> Rates:
+    """Of two halves of attacked heads, each with N members."""
+    images = int(attacked.member[0].sum())
+    strangers = np.concatenate([attacked.strangers_of(half) for half in (FIRST, SECOND)])
+    shown = behind_the_picture(attacked.member, attacked.labels)
     rows = []
     for rate in wanted:
-        limits = {half: threshold_at(rate, tested.strangers_of(other)) for half, other in CROSSED}
-        hit = tested.scores <= np.array([limits[half] for half in tested.half])[:, None]
-        recovered = np.bincount((hit & tested.member).sum(1), minlength=images + 1)
-        shares = share_of_pairs(hit, tested.stranger), share_of_pairs(hit, tested.member)
+        limits = {half: threshold_at(rate, attacked.strangers_of(other)) for half, other in CROSSED}
+        hit = attacked.scores <= np.array([limits[half] for half in attacked.half])[:, None]
+        recovered = np.bincount((hit & attacked.member).sum(1), minlength=images + 1)
+        shares = (share_of_pairs(hit, counted, shown) for counted in (attacked.stranger, attacked.member))
         rows.append((threshold_at(rate, strangers), *shares, recovered))
     return Rates(np.array(wanted, float), *(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def share_of_pairs(hits: np.ndarray, counted: np.ndarray) -> np.ndarray:
+def behind_the_picture(member: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(T, n): of each head, the first of its images that has the class of each of n images, of `labels` (n,)."""
+    found = np.empty(member.shape, dtype=np.int64)
+    for number in np.unique(labels):
+        columns = np.flatnonzero(labels == number)
+        found[:, columns] = columns[member[:, columns].argmax(1)][:, None]
+    return found
+
+
+def share_of_pairs(hits: np.ndarray, counted: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """(3,): the share of hits among the pairs (T, n) of a head and an image that are `counted`, and its 95 % interval.
 
-    Pairs of one head share its pictures, pairs of one image its likeness to others: the interval is the wider of those
-    that take heads, and images, for what is independent (Korn and Graubard 1998, see evaluation.intervals).
+    A pair holds an image x against a picture, which another image, `shown` (T, n), has left in the head. Neither kind
+    of image is independent of pair to pair: what comes again in many pairs is the image, not the head, of which any
+    number can be trained. The variances by either add (two-way clusters), and the interval is Clopper and Pearson's at
+    the effective number of pairs (Korn and Graubard 1998, see evaluation.intervals).
     """
-    value = hits[counted].mean()
-    ends = [_interval(value, hits & counted, counted, axis) for axis in (1, 0)]
-    return np.array([value, min(low for low, _ in ends), max(high for _, high in ends)])
+    rows, columns = np.nonzero(counted)
+    hit, total = hits[rows, columns].astype(float), len(rows)
+    value = hit.mean()
+    variance = sum(_variance(hit - value, units) for units in (columns, shown[rows, columns]))
+    effective = min(value * (1 - value) / variance, total) if variance > 0 else len(np.unique(columns))
+    return np.array([value, *map(float, clopper_pearson(value, effective))])
 
 
-def _interval(value: float, hits: np.ndarray, counted: np.ndarray, axis: int) -> tuple[float, float]:
-    sums, counts = hits.sum(axis), counted.sum(axis)
-    variance = ((sums - value * counts) ** 2).sum() / counts.sum() ** 2
-    rows = min(value * (1 - value) / variance, counts.sum()) if variance > 0 else (counts > 0).sum()
-    low, high = clopper_pearson(value, rows)
-    return float(low), float(high)
+def _variance(residuals: np.ndarray, units: np.ndarray) -> float:
+    """Of a mean whose residuals (p,) are independent from unit to unit alone."""
+    return float((np.bincount(units, weights=residuals) ** 2).sum()) / len(residuals) ** 2

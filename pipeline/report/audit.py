@@ -141,8 +141,8 @@ def rates_section(card: Card) -> Section:
         f"{card.tested_heads} heads were trained by the recipe on the adversary's held-out images, none of them "
         "private, and attacked in the same way: these are the rates of heads of this kind, by which one head's luck "
         "can be told from its kind's risk. Strangers are other images of the same classes. Thresholds are from one "
-        "half of the heads and rates from the other, which shares no image with it. Intervals are 95 %, the wider of "
-        "those that take heads and images for the independent unit."
+        "half of the heads and rates from the other, which shares no image with it. Intervals are 95 %; images are the "
+        "independent unit, both those that left a picture and those that it is held against."
     )
     return Section("Heads of this kind", text, [Table(columns, rows, "rates")])
 

@@ -12,6 +12,8 @@ from torch.nn import functional
 from jobs.__main__ import jobs
 from pipeline import ROOT
 from pipeline.audit.card import SCHEMA, Card, schema_bytes
+from pipeline.audit.examination import check_recipe
+from pipeline.audit.subject import audited
 from pipeline.config import load
 from pipeline.data.sources import from_array
 from pipeline.errors import UserError
@@ -160,6 +162,34 @@ def test_images_that_the_adversary_has_are_not_judged(finished, place):
     assert [image.known_to_adversary for image in card.heads[0].images] == [True] * 3
     assert card.heads[0].judged == 0
     assert card.heads[0].verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("override", "likely"),
+    [
+        ("learning_rate=0.03", "learning_rate: 0.0"),
+        ("learning_rate=0.001", "learning_rate: 0.01"),
+        ("epochs=1", "epochs: "),
+        ("init_std=0.02", "initial: normal, init_std: 0.00"),
+        ("initial=zero", "initial: normal, init_std: 0.00"),
+    ],
+)
+def test_a_wrong_recipe_is_found_and_the_key_named(place, override, likely):
+    experiment = load(place / "mine.yml", [*CHOSEN, f"shadow_models.training.{override}"])
+    (one,) = audited(experiment, {}, torch.device("cpu"))
+    _, suspicion = check_recipe(experiment, one, ("test",))
+    assert suspicion.change.startswith(likely)
+
+
+def test_another_backbone_belongs_to_no_recipe(place):
+    torch.manual_seed(0)
+    state = torch.load(BACKBONE, weights_only=True)
+    torch.save({name: 1.3 * torch.randn_like(part) * part.std() for name, part in state.items()}, place / "other.pth")
+    experiment = load(place / "mine.yml", [*CHOSEN, f"backbone.weights={place / 'other.pth'}"])
+    (one,) = audited(experiment, {}, torch.device("cpu"))
+    fit, suspicion = check_recipe(experiment, one, ("test",))
+    assert not fit.near
+    assert suspicion is None
 
 
 class Code:

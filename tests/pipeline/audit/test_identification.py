@@ -1,5 +1,7 @@
 """When an image counts as rebuilt: thresholds, scores and rates against plain loops and known laws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from pipeline.audit.identification import (
     Attacked,
     Background,
     Pool,
+    behind_the_picture,
     rank_among,
     rates,
     scores,
@@ -58,15 +61,16 @@ def test_ranks_count_those_that_are_as_small():
 
 
 def simulated(heads=400, images=200, shift=-3.0):
-    """Scores that are N(0, 1) for strangers and N(shift, 1) for members, 10 of each half's images to a head."""
+    """Scores that are N(0, 1) for strangers and N(shift, 1) for members, one of each class of its half to a head."""
     chance = np.random.default_rng(3)
-    half = np.repeat([FIRST, SECOND], heads // 2)
-    of_image = np.repeat([FIRST, SECOND], images // 2)
+    half, of_image = np.repeat([FIRST, SECOND], heads // 2), np.repeat([FIRST, SECOND], images // 2)
+    labels = np.arange(images) % 10
     member = np.zeros((heads, images), bool)
     for head in range(heads):
-        member[head, chance.choice(np.flatnonzero(of_image == half[head]), 10, replace=False)] = True
+        for number in range(10):
+            member[head, chance.choice(np.flatnonzero((of_image == half[head]) & (labels == number)))] = True
     stranger = (of_image == half[:, None]) & ~member
-    return Attacked(chance.normal(size=member.shape) + shift * member, member, stranger, half)
+    return Attacked(labels, chance.normal(size=member.shape) + shift * member, member, stranger, half)
 
 
 def test_rates_of_a_known_law_lie_in_their_intervals():
@@ -82,19 +86,44 @@ def test_rates_of_a_known_law_lie_in_their_intervals():
 def test_strangers_of_the_other_half_are_never_counted():
     tested = simulated()
     elsewhere = ~tested.stranger & ~tested.member
-    spoilt = Attacked(np.where(elsewhere, -99.0, tested.scores), tested.member, tested.stranger, tested.half)
+    spoilt = replace(tested, scores=np.where(elsewhere, -99.0, tested.scores))
     assert np.array_equal(rates(spoilt, (0.01,)).fpr, rates(tested, (0.01,)).fpr)
 
 
-def test_an_interval_is_wide_where_all_hits_are_of_one_head_or_of_one_image():
-    counted = np.ones((50, 50), bool)
+def test_an_interval_is_wide_where_all_hits_are_of_one_image_on_either_side():
+    """50 heads of one class, each with an image of its own behind its picture."""
+    counted = ~np.eye(50, dtype=bool)
+    shown = behind_the_picture(~counted, np.zeros(50, int))
     spread = np.random.default_rng(4).random((50, 50)) < 0.02
-    of_a_head, of_an_image = (np.zeros((50, 50), bool) for _ in range(2))
-    of_a_head[3], of_an_image[:, 4] = True, True
-    widths = [np.ptp(share_of_pairs(hits, counted)[1:]) for hits in (spread, of_a_head, of_an_image)]
+    of_a_picture, of_an_image = (np.zeros((50, 50), bool) for _ in range(2))
+    of_a_picture[3], of_an_image[:, 4] = True, True
+    widths = [np.ptp(share_of_pairs(hits, counted, shown)[1:]) for hits in (spread, of_a_picture, of_an_image)]
     assert widths[1] == pytest.approx(widths[2])
     assert widths[1] > 3 * widths[0]
-    assert share_of_pairs(np.zeros((50, 50), bool), counted)[2] == pytest.approx(1 - 0.025 ** (1 / 50))
+    assert share_of_pairs(np.zeros((50, 50), bool), counted, shown)[2] == pytest.approx(1 - 0.025 ** (1 / 50))
+
+
+def test_heads_that_show_the_same_image_again_make_no_interval_narrower():
+    chance = np.random.default_rng(5)
+    counted = ~np.eye(40, dtype=bool)
+    shown = behind_the_picture(~counted, np.zeros(40, int))
+    hits = (chance.normal(size=(40, 1)) + chance.normal(size=(1, 40)) + chance.normal(size=(40, 40))) < -2.5
+    once = share_of_pairs(hits, counted, shown)
+    often = share_of_pairs(*(np.tile(table, (20, 1)) for table in (hits, counted, shown)))
+    assert often == pytest.approx(once, rel=0.02)
+
+
+def test_intervals_of_pairs_cover_the_truth():
+    """Scores with a part of each image on either side: P(sum of three N(0, 1) < -2.5) = Φ(-2.5/√3) = 0.0744."""
+    covered = 0
+    for seed in range(200):
+        chance = np.random.default_rng(seed)
+        counted = ~np.eye(60, dtype=bool)
+        shown = behind_the_picture(~counted, np.zeros(60, int))
+        hits = (chance.normal(size=(60, 1)) + chance.normal(size=(1, 60)) + chance.normal(size=(60, 60))) < -2.5
+        _, low, high = share_of_pairs(hits, counted, shown)
+        covered += low <= 0.0744 <= high
+    assert covered >= 180  # 95 % of 200, less what chance may take
 
 
 def test_the_private_images_are_in_no_part_and_parts_share_none():
