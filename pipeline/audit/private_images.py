@@ -14,6 +14,7 @@ from pipeline.data.settings import DataSet
 from pipeline.data.sources import ImageSource, class_folders, from_array, from_folder
 from pipeline.errors import UserError
 
+FOLDER_HOLDS = "a folder holds a folder of images for each class"
 NPZ_HOLDS = "an .npz file holds images (n, H, W[, C]) uint8 and labels (n,), and may hold class_names"
 
 
@@ -38,7 +39,8 @@ def read_private_images(path: str, data: DataSet, classes: int, class_size: int)
         raise
     except Exception as error:  # files that are no images or no arrays fail in as many ways as the formats have parts
         reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
-        raise UserError(f"{IMAGES}: {place.name} cannot be read ({reason}); {NPZ_HOLDS}") from error
+        valid = FOLDER_HOLDS if place.is_dir() else NPZ_HOLDS
+        raise UserError(f"{IMAGES}: {place.name} cannot be read ({reason}); {valid}") from error
     labels = source.labels
     if outside := sorted({int(label) for label in labels if not 0 <= label < classes}):
         raise UserError(
