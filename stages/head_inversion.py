@@ -1,6 +1,7 @@
 """Learn to invert a head: from its first layer's weights to the features of the images that trained it."""
 
 from pipeline.config import Experiment
+from pipeline.head_inversion.settings import UNEXPLAINED
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
@@ -8,8 +9,11 @@ from stages.stage import Resources, Stage, Work
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
+    training = experiment.shadow_models.training
+    certain = not (training.private or training.initial_deviation(experiment.backbone.features))
     return {
         **experiment.head_inversion.model_dump(mode="json"),
+        **({"unexplained": UNEXPLAINED} if certain else {}),
         "seed": experiment.seed,
         **seeds.lessons_identity(experiment),
     }

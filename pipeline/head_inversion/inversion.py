@@ -11,6 +11,7 @@ from pipeline.head_inversion.posterior import posterior
 from pipeline.head_inversion.prior import Prior
 from pipeline.head_inversion.rounds import Round
 from pipeline.head_inversion.rows import Rows
+from pipeline.head_inversion.settings import UNEXPLAINED
 from pipeline.head_inversion.slots import Slots
 from pipeline.shadow.descent import shrinkage
 from pipeline.shadow.heads import Head
@@ -20,10 +21,6 @@ from pipeline.shadow.settings import Training
 HEADS_AT_ONCE = 512
 ROUNDING = 1e-12
 """ν is at least this share of the mean squared weight: float32 holds no more."""
-UNEXPLAINED = 3e-3
-"""Where nothing in a weight was random (its start is known), ν is this share of the mean squared weight, since C is not
-known exactly: with ν = 0 every error of C is carried into the features in full, and the rounds do not learn. With the
-true C it costs 0.001 of the cosine (VGG-tiny, PyTorch's default initial weights, known: 0.921 for 0.922)."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from pipeline.head_inversion.inversion import HeadInversion, weight_noise
 from pipeline.head_inversion.prior import Prior
 from pipeline.head_inversion.rows import Rows
+from pipeline.head_inversion.settings import UNEXPLAINED
 from pipeline.head_inversion.slots import Slots
 from pipeline.head_inversion.training import Heads, calibrate, measure, measure_posterior, set_mean_coefficients
 from pipeline.shadow.descent import shrinkage
@@ -153,3 +154,12 @@ def test_a_stored_inversion_is_the_one_that_was_stored():
     again = HeadInversion.from_state(head, inversion.state_dict())
     torch.testing.assert_close(again.invert(weights).features, inversion.invert(weights).features, rtol=0, atol=0)
     assert again.slots.blocks == inversion.slots.blocks
+
+
+def test_where_nothing_in_a_weight_is_random_the_noise_is_a_share_of_it():
+    prior = Prior(torch.eye(4, 3), torch.zeros(2, 3), torch.ones(3), 1.0)
+    slots = Slots.of(torch.arange(2), 1, "multiclass", linear=True, foreign=False)
+    weights = torch.full((1, 10), 2.0)
+    for noise, expected in ((0.0, 4.0 * UNEXPLAINED), (0.5, 0.5)):
+        inversion = HeadInversion(prior, slots, Head(4, None, 2), noise, 1, 4)
+        assert inversion.noise_in(inversion.rows(weights)).item() == pytest.approx(expected)
