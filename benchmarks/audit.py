@@ -6,6 +6,10 @@ PRIVATE images of every class are taken out of the adversary's held-out images, 
 are trained on them by the recipe. Each is judged as a head under audit: its own images should count as rebuilt as often
 as the card says of its kind, the private images that it never saw no oftener than the card's interval allows, and the
 head itself should belong to the recipe. The attack (python -m jobs audit CONFIG) must have been made.
+
+Measured on examples/my_head/audit.yml, 240 heads, share of pairs called rebuilt (95 % interval): strangers 1.01 % where
+the card says 1.01 (0.85 … 1.19) %, and 0.13 % where it says 0.10 (0.06 … 0.17) %; members 90.5 % where it says 89.7
+(86.9 … 92.0) %, and 61.8 % where it says 59.0 (54.6 … 63.3) %. Of 40 heads of the recipe none is taken for another's.
 """
 
 import argparse

@@ -25,10 +25,18 @@ def inputs(experiment: Experiment) -> list[str]:
 
 def check(experiment: Experiment) -> None:
     """Everything that can be said of the user's files without having attacked anything."""
+    import numpy as np
+
+    from pipeline.audit.held_out import parts_of
     from pipeline.audit.subject import read_heads, read_sets
+    from pipeline.data.sources import load
+    from pipeline.randomness import numpy_generator
 
     read_heads(experiment)
     read_sets(experiment)
+    labels = load(experiment.data, "test", experiment.paths.data_root).labels
+    none_left_out = np.zeros(len(labels), bool)
+    parts_of(labels, none_left_out, experiment.shadow_models.class_size, numpy_generator("check"))
 
 
 def run(work: Work) -> Result:

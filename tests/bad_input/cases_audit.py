@@ -56,6 +56,14 @@ def folder_of(*names: str) -> Callable[[Path], None]:
 
 FOLDER = "extends: demo\nsubject: {head: head.pth, images: own}\n"
 
+
+def adversary(here: Path) -> None:
+    """Images of which a class has too few to set a null with."""
+    images, labels = np.zeros((100, 8, 8), np.uint8), np.arange(100) % 10
+    few = {"test_images": images[:60], "test_labels": labels[:60]}
+    np.savez(here / "theirs.npz", train_images=images, train_labels=labels, **few)
+
+
 CASES = [
     Case("no subject", "jobs audit demo RUNS", 2, "has no part subject; name the model and its training images"),
     case("no head", "subject.head: HERE/head.pth does not exist", head_pth=None),
@@ -95,6 +103,18 @@ CASES = [
     ),
     case("folders without images", "own cannot be read", FOLDER, folder_of("0", "1")),
     case("more sets than heads", "images lists 2 sets for 1 heads", MINE.replace("own.npz", "[own.npz, own.npz]")),
+    case(
+        "few held-out images",
+        "class 0 has 6 images in the test split beside the private ones; an audit needs at least 8",
+        MINE + "data: {name: npz, path: theirs.npz, size: 16}\nshadow_models: {test_models: 6, models_per_seed: 10}\n",
+        adversary,
+    ),
+    Case(
+        "one victim",
+        "jobs run demo RUNS --set shadow_models.test_models=1 --set evaluation.nulls=[correlation]",
+        2,
+        "shadow_models.test_models: 1; rates need at least 4 victims. How exposed one model of your own is",
+    ),
     case("no key images", "subject.images is missing", "extends: demo\nsubject: {head: head.pth}\n"),
     case(
         "a rate of one",
