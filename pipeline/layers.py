@@ -109,7 +109,7 @@ def _file_from(name: str, folder: Path) -> str:
     if not name or name.startswith("~") or name in NO_FILES:
         return name
     try:
-        in_checkout = not (folder / name).exists() and ((ROOT / name).exists() or folder.is_relative_to(ROOT))
+        in_checkout = not (folder / name).exists() and ((ROOT / name).exists() or folder.is_relative_to(SHIPPED))
     except (OSError, ValueError):  # no name that a file can have: told where it is opened
         return name
     return name if in_checkout else str(folder / name)

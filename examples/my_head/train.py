@@ -25,22 +25,27 @@ CLASSES, SETS = 10, 10
 EPOCHS, LEARNING_RATE, WEIGHT_DECAY = 32, 0.01, 1e-5
 
 
-def backbone(images: torch.Tensor) -> torch.Tensor:
+class Backbone:
     """(n, 28, 28) bytes → (n, 256) features of a small VGG that was trained on letters."""
-    layers, channels = [], 1
-    for block in ((4, 8), (16, 16, 32, 32), (32, 32)):
-        for width in block:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-            channels = width
-        layers.append(nn.MaxPool2d(2))
-    convolutions = nn.Sequential(*layers)
-    linear = nn.Sequential(nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU())
-    state = torch.load(BACKBONE, weights_only=True)
-    for part, name in ((convolutions, "body.convolutions."), (linear, "body.linear.")):
-        part.load_state_dict({key.removeprefix(name): value for key, value in state.items() if key.startswith(name)})
-    scaled = functional.interpolate(images[:, None].float(), size=(32, 32), mode="bilinear", antialias=True)
-    with torch.no_grad():
-        return linear(convolutions(scaled.round() / 127.5 - 1).flatten(1))
+
+    def __init__(self):
+        layers, channels = [], 1
+        for block in ((4, 8), (16, 16, 32, 32), (32, 32)):
+            for width in block:
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.convolutions = nn.Sequential(*layers)
+        self.linear = nn.Sequential(nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU())
+        state = torch.load(BACKBONE, weights_only=True)
+        for part, name in ((self.convolutions, "body.convolutions."), (self.linear, "body.linear.")):
+            part.load_state_dict({key.removeprefix(name): state[key] for key in state if key.startswith(name)})
+
+    @torch.no_grad()
+    def __call__(self, images: np.ndarray) -> torch.Tensor:
+        scaled = torch.as_tensor(images)[:, None].float()
+        scaled = functional.interpolate(scaled, size=(32, 32), mode="bilinear", antialias=True)
+        return self.linear(self.convolutions(scaled.round() / 127.5 - 1).flatten(1))
 
 
 def new_head(small: bool, inputs: int = 256) -> nn.Linear:
@@ -69,6 +74,7 @@ def main(out: Path) -> None:
     with np.load(DIGITS) as file:
         images, labels = file["test_images"], file["test_labels"].astype(np.int64)
     torch.manual_seed(0)
+    backbone = Backbone()
     chance = np.random.default_rng(0)
     by_class = [chance.permutation(np.flatnonzero(labels == digit)) for digit in range(CLASSES)]
     initial = new_head(small=False)
@@ -79,12 +85,12 @@ def main(out: Path) -> None:
         )
         (out / "private").mkdir(parents=True, exist_ok=True)
         np.savez(out / f"private/{number}.npz", images=images[mine], labels=labels[mine])
-        features, targets = backbone(torch.as_tensor(images[mine])), torch.as_tensor(labels[mine])
+        features, targets = backbone(images[mine]), torch.as_tensor(labels[mine])
         known = new_head(small=False)
         known.load_state_dict(initial.state_dict())
         for kind, head in (("small", new_head(small=True)), ("default", new_head(small=False)), ("known", known)):
             save(train(head, features, targets), out / f"{kind}/{number}.pth")
-        other_features, other_targets = backbone(torch.as_tensor(images[others])), torch.as_tensor(labels[others])
+        other_features, other_targets = backbone(images[others]), torch.as_tensor(labels[others])
         save(train(new_head(small=True), other_features, other_targets), out / f"other/{number}.pth")
         save(new_head(small=True), out / f"untrained/{number}.pth")
     print(f"{SETS} sets of digits in {out / 'private'}, and heads in {out}/small, default, known, other, untrained")
