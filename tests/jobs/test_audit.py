@@ -164,6 +164,28 @@ def test_images_that_the_adversary_has_are_not_judged(finished, place):
     assert card.heads[0].verdict == "inconclusive"
 
 
+def test_several_images_of_a_class_and_several_heads(place):
+    data = digits()
+    private = np.array([0, 1, 40, 41, 80, 81])
+    images, labels = data["test_images"][private], data["test_labels"][private]
+    np.savez(place / "pairs.npz", images=images, labels=labels)
+    torch.save(trained_head(images, labels), place / "pairs.pth")
+    done = audit(
+        place,
+        "name=pairs",
+        "shadow_models.class_size=2",
+        f"subject.head=[{place / 'pairs.pth'}, {place / 'head.pth'}]",
+        f"subject.images={place / 'pairs.npz'}",
+        "subject.null_heads=30",
+        "subject.tested_heads=20",
+    )
+    assert done.exit_code == 0, (done.output, done.exception)
+    card = Card.model_validate_json((place / "runs/pairs/card/card.json").read_bytes())
+    assert [head.recipe.belongs for head in card.heads] == [True, False]
+    assert [image.class_name for image in card.heads[0].images] == [f"class {k}" for k in (0, 0, 1, 1, 2, 2)]
+    assert "Of head head.pth nothing can be concluded" in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize(
     ("override", "likely"),
     [
