@@ -24,7 +24,7 @@ from pipeline.shadow.settings import Training
 
 MOST_OF_A_CLASS = 1000
 """Images of a class, of the adversary's training split, with which a picture is compared beside the null's."""
-TRIED_HEADS = 40
+TRIED_HEADS = 100
 """Retrained for every other recipe that a head is held against."""
 
 
