@@ -17,6 +17,7 @@ import click
 from rich.console import Console
 
 from jobs import queue
+from jobs.audit import behind_the_card, findings, refuse_without_subject
 from jobs.catalogue import experiment_lines
 from jobs.cluster import Cluster, load_cluster
 from jobs.compare import summaries, write_comparison
@@ -421,6 +422,41 @@ def report(config: str, overrides: tuple[str, ...]) -> None:
         console.print(fitted(table, console.width))
     for plan in plans:
         console.print(next_step(plan, scan(plan)), soft_wrap=True)
+
+
+@subcommand(
+    "Tell how exposed a model of your own is.",
+    "The part subject of the experiment names the model and the images that trained it. What is missing of the attack "
+    "is made, and the report card says which of these images can be rebuilt from the model.",
+    ABOUT_CONFIG,
+    "For example: python -m jobs audit examples/my_head/audit.yml",
+)
+@config_argument
+@click.option(
+    "--executor",
+    type=click.Choice(["inline", "dask"]),
+    default="dask",
+    show_default=True,
+    help="Where to work: in this process, or in one process per core.",
+)
+@device_option
+@set_option
+def audit(config: str, executor: str, device: str, overrides: tuple[str, ...]) -> None:
+    plans = plans_of(config, overrides)
+    for plan in plans:
+        refuse_without_subject(plan)
+    if todo := {plan: states for plan in plans if (states := behind_the_card(plan))}:
+        for plan, states in todo.items():
+            check(plan, states)
+        with held(todo), chosen_executor(executor, None, None) as engine:
+            for plan, states in todo.items():
+                headed(plan, len(plans) > 1)
+                announce(plan, states)
+                carry_through(plan, states, engine, device, Display(console))
+    for plan in plans:
+        headed(plan, len(plans) > 1)
+        for line in findings(plan):
+            console.print(line, soft_wrap=True)
 
 
 @subcommand(

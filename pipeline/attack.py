@@ -73,6 +73,8 @@ class Attack:
     summarise   one row, or more, for each of several finished experiments; the first column is the experiment's title,
                 the second what of it the row is about
     readers     stage → how files of others' runs become its shards (`jobs import`)
+    apart       whether it is told by a command and on a page of its own, so that the report neither has a chapter on it
+                nor waits for it
     curves      columns of that summary which `jobs compare` draws along the key in which experiments differ
     """
 
@@ -80,10 +82,11 @@ class Attack:
     parts: Mapping[str, Part]
     stages: Sequence[str]
     is_made: "Callable[[Experiment], bool]"
-    chapter: "Callable[[Experiment, Mapping[str, Shards]], Chapter]"
+    chapter: "Callable[[Experiment, Mapping[str, Shards]], Chapter] | None" = None
     describe: "Callable[[Experiment, Mapping[str, Shards]], list[str]]" = _no_phrases
     shown: "Callable[[Experiment], dict[str, Any]]" = _nothing_shown
     summarise: "Callable[[Sequence[Finished]], Table] | None" = None
     refuse: "Callable[[Experiment], None]" = _no_rule
     readers: Callable[[], Mapping[str, Reader]] = dict
+    apart: bool = False
     curves: Sequence[str] = ()

@@ -8,7 +8,7 @@ from pipeline.attack import Attack
 if TYPE_CHECKING:
     from pipeline.config import Experiment
 
-PACKAGES = ("reconstruction", "membership", "gradient_inversion", "kkt")
+PACKAGES = ("reconstruction", "membership", "audit", "gradient_inversion", "kkt")
 """Packages of pipeline/, each with an `entry` that says what the rest of the program needs to know."""
 
 ATTACKS: tuple[Attack, ...] = tuple(import_module(f"pipeline.{package}.entry").ATTACK for package in PACKAGES)
@@ -24,5 +24,5 @@ def settings_fields() -> dict[str, tuple[Any, Any]]:
 
 
 def attacks_of(experiment: "Experiment") -> list[Attack]:
-    """The attacks that an experiment makes."""
-    return [attack for attack in ATTACKS if attack.is_made(experiment)]
+    """The attacks that an experiment makes and its report tells of."""
+    return [attack for attack in ATTACKS if attack.is_made(experiment) and not attack.apart]

@@ -19,7 +19,7 @@ Layer = tuple[str, dict[str, Any]]
 
 
 SHIPPED = ROOT / "config_data"
-NAMES_OF_FILES = ("path", "weights", "lpips_weights", "initial_weights", "data")
+NAMES_OF_FILES = ("path", "weights", "lpips_weights", "initial_weights", "data", "head", "images")
 """Keys whose value, where it is a string, names a file or a folder that an experiment reads…"""
 NO_FILES = ("random", "imagenet")
 """…and what `initial_weights` may say instead."""
@@ -109,7 +109,7 @@ def _file_from(name: str, folder: Path) -> str:
     if not name or name.startswith("~") or name in NO_FILES:
         return name
     try:
-        in_checkout = not (folder / name).exists() and ((ROOT / name).exists() or folder.is_relative_to(ROOT))
+        in_checkout = not (folder / name).exists() and ((ROOT / name).exists() or folder.is_relative_to(SHIPPED))
     except (OSError, ValueError):  # no name that a file can have: told where it is opened
         return name
     return name if in_checkout else str(folder / name)

@@ -40,25 +40,14 @@ def check(experiment: Experiment) -> None:
 
 def run(work: Work) -> Result:
     """features (n, D) float32, labels (n,) int64, in the data set's order."""
-
     from pipeline.head_inversion.build import images_of
-    from pipeline.networks.backbones import (
-        Classifier,
-        extract_features,
-        load_trained_weights,
-        read_trained_weights,
-    )
-    from pipeline.networks.state import state_dict
+    from pipeline.networks.backbones import extract_features
+    from pipeline.networks.stored import stored_backbone
 
     experiment = work.experiment
     seed = lessons.seeds_by_features(experiment)[work.shard]
     source = images_of(experiment, seed)
-    classifier = Classifier(experiment.backbone.name, classes=1)
-    if experiment.backbone.weights:
-        read_trained_weights(classifier, experiment.backbone)
-    else:
-        shard = work.inputs["pretrain"].names[0]
-        load_trained_weights(classifier, state_dict(work.inputs["pretrain"].read(shard)), shard)
+    classifier = stored_backbone(experiment, work.inputs)
     features = extract_features(classifier.to(work.device), source, work.progress, experiment.backbone.precision)
     return Result(
         {"features": features.numpy(), "labels": source.labels},

@@ -2,7 +2,7 @@
 
 from pipeline.config import Experiment
 from pipeline.head_inversion import lessons
-from pipeline.head_inversion.settings import inverts_heads
+from pipeline.head_inversion.settings import UNEXPLAINED, inverts_heads
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
@@ -10,8 +10,11 @@ from stages.stage import Resources, Stage, Work
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
+    training = experiment.shadow_models.training
+    certain = not (training.private or training.initial_deviation(experiment.backbone.features))
     return {
         **experiment.head_inversion.model_dump(mode="json"),
+        **({"unexplained": UNEXPLAINED} if certain else {}),
         "seed": experiment.seed,
         **lessons.identity(experiment),
     }

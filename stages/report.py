@@ -1,18 +1,19 @@
 """The page that answers the experiment's question, with its tables and pictures as files beside it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.attacks import attacks_of
+from pipeline.attacks import ATTACKS, attacks_of
 from pipeline.config import Experiment
 from pipeline.store import Result, Shards
 from stages import NAMES
 from stages.command import main
-from stages.stage import Resources, Stage, Work
+from stages.stage import Resources, Stage, Work, in_point_directory
 
 if TYPE_CHECKING:
     from pipeline.report.page import Table
+
+NOT_READ = {"report", *(stage for attack in ATTACKS if attack.apart for stage in attack.stages)}
 
 
 def work_table(inputs: Mapping[str, Shards]) -> "Table":
@@ -109,18 +110,14 @@ def settings(experiment: Experiment, shard: str) -> dict:
     return fields
 
 
-def location(experiment: Experiment, stage: str, shard: str, fingerprint: str) -> Path:
-    return experiment.run_directory / stage / f"{shard}.h5"
-
-
 STAGE = Stage(
     name="report",
     shards=lambda experiment: ["report"] if attacks_of(experiment) else [],
-    inputs=lambda experiment: [name for name in NAMES if name != "report"],
+    inputs=lambda experiment: [name for name in NAMES if name not in NOT_READ],
     settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),
     run=run,
-    location=location,
+    location=in_point_directory,
     version=2,
 )
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from pipeline.config import Experiment
+from pipeline.errors import UserError
 from pipeline.reconstruction.settings import modes
 from pipeline.store import Result
 from stages.command import main
@@ -17,6 +18,17 @@ def settings(experiment: Experiment, shard: str) -> dict:
         "false_positive_rates": evaluation.false_positive_rates,
         "bootstraps": evaluation.bootstraps,
     }
+
+
+def check(experiment: Experiment) -> None:
+    from pipeline.evaluation.rates import FEWEST_VICTIMS
+
+    victims = experiment.shadow_models.test_models
+    if victims < FEWEST_VICTIMS:
+        raise UserError(
+            f"shadow_models.test_models: {victims}; rates need at least {FEWEST_VICTIMS} victims. How exposed one "
+            "model of your own is, `python -m jobs audit` tells: name it in the part subject"
+        )
 
 
 def run(work: Work) -> Result:
@@ -98,6 +110,7 @@ STAGE = Stage(
     settings=settings,
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=2.0, seconds_per_shard=60.0),
     run=run,
+    check=check,
     version=3,
 )
 

@@ -47,6 +47,11 @@ def in_run_directory(experiment: Experiment, stage: str, shard: str, fingerprint
     return experiment.shard_directory / stage / f"{name}.h5"
 
 
+def in_point_directory(experiment: Experiment, stage: str, shard: str, fingerprint: str) -> Path:
+    """Beside files for people, whose names are the same for every point of a grid."""
+    return experiment.run_directory / stage / f"{shard}.h5"
+
+
 def _nothing_to_check(experiment: Experiment) -> None:
     pass
 

@@ -12,6 +12,7 @@ from pipeline.head_inversion.posterior import posterior
 from pipeline.head_inversion.prior import Prior
 from pipeline.head_inversion.rounds import Round
 from pipeline.head_inversion.rows import Rows
+from pipeline.head_inversion.settings import UNEXPLAINED
 from pipeline.head_inversion.slots import Slots
 from pipeline.shadow.descent import shrinkage
 from pipeline.shadow.heads import Head
@@ -25,7 +26,7 @@ TRAIT_FLOOR = 1e-5
 """Of the largest variance of standardised traits, in every direction: softmax biases add up to zero, but for
 rounding."""
 ROUNDING = 1e-12
-"""ν is at least this share of the mean squared weight: float32 holds no more, also where nothing was random."""
+"""ν is at least this share of the mean squared weight: float32 holds no more."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class HeadInversion(nn.Module):
 
     def noise_in(self, rows: Rows) -> Tensor:
         """ν (M,)."""
-        return self.noise + ROUNDING * rows.weights.square().mean((1, 2))
+        share = torch.where(self.noise > 0, ROUNDING, UNEXPLAINED)
+        return self.noise + share * rows.weights.square().mean((1, 2))
 
     def whiten(self, features: Tensor) -> Tensor:
         """Features (…, N, d) of the slots in the prior's coordinates, centred and whitened."""

@@ -116,6 +116,8 @@ def test_every_published_experiment_has_a_plan():
         "head_inversion",
         "privacy",
         "membership",
+        "audit",
+        "card",
         "gradient_inversion",
         "kkt_victim",
         "kkt_attack",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import located
-from pipeline.data.contents import check_once
+from pipeline.data.contents import EVERYTHING, check_once
 from pipeline.data.record import Record, Split
 from pipeline.errors import UserError
 
@@ -18,7 +18,15 @@ FOLDER_SIDE = 256
 
 
 def read_folder(dataset: "DataSet", split: Split, root: Path) -> "ImageSource":
-    """`path/{train,test}/<class>/<image>`, centre-cropped to a square of 256 pixels as it is read."""
+    """`path/{train,test}/<class>/<image>`."""
+    return from_folder(located(dataset.path) / split)[0]
+
+
+def from_folder(path: Path) -> tuple["ImageSource", list[str]]:
+    """`path/<class>/<image>`, centre-cropped to a square of 256 pixels as it is read; and the names of the classes.
+
+    Every picture is decoded once before it is believed; raises UserError naming one that cannot be.
+    """
     import numpy as np
     import torch
     from torchvision import datasets
@@ -26,15 +34,23 @@ def read_folder(dataset: "DataSet", split: Split, root: Path) -> "ImageSource":
 
     from pipeline.data.sources import ImageSource, decode, decode_all
 
-    folder = datasets.ImageFolder(located(dataset.path) / split)
+    folder = datasets.ImageFolder(path)
     files, labels = zip(*folder.samples, strict=True)
-    check_once(*dataset.files(root), f"{split} pictures", partial(decode_all, files))
+    check_once(path, (EVERYTHING,), "pictures", partial(decode_all, files))
 
     def square(file: str) -> torch.Tensor:
         image = functional.resize(decode(file), FOLDER_SIDE, antialias=True)
         return functional.center_crop(image, [FOLDER_SIDE, FOLDER_SIDE])
 
-    return ImageSource(np.array(labels, np.int64), lambda indices: torch.stack([square(files[i]) for i in indices]))
+    source = ImageSource(np.array(labels, np.int64), lambda indices: torch.stack([square(files[i]) for i in indices]))
+    return source, folder.classes
+
+
+def class_folders(dataset: "DataSet") -> list[str] | None:
+    """The names of a folder's classes, in the order of their labels; None for other data, whose classes are numbers."""
+    if dataset.name != "folder":
+        return None
+    return sorted(entry.name for entry in (located(dataset.path) / "train").iterdir() if entry.is_dir())
 
 
 def check_classes(dataset: "DataSet") -> None:

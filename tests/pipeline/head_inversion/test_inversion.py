@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.head_inversion.inversion import HeadInversion, weight_noise
 from pipeline.head_inversion.prior import Prior
 from pipeline.head_inversion.rows import Rows
+from pipeline.head_inversion.settings import UNEXPLAINED
 from pipeline.head_inversion.settings import HeadInversion as Settings
 from pipeline.head_inversion.slots import Slots
 from pipeline.head_inversion.training import (
@@ -329,3 +330,12 @@ def test_heads_that_nobody_trained_leave_the_prior_and_say_so():
     measured = measure_posterior(inversion, heads, inversion.mean_coefficients)
     torch.testing.assert_close(measured.expected, torch.full_like(measured.expected, inversion.prior_error))
     assert measured.cosine.abs().mean() < 0.2
+
+
+def test_where_nothing_in_a_weight_is_random_the_noise_is_a_share_of_it():
+    prior = Prior(torch.eye(4, 3), torch.zeros(2, 3), torch.ones(3), 1.0)
+    slots = Slots.of(torch.arange(2), 1, "multiclass", linear=True, foreign=False)
+    weights = torch.full((1, 10), 2.0)
+    for noise, expected in ((0.0, 4.0 * UNEXPLAINED), (0.5, 0.5)):
+        inversion = HeadInversion(prior, slots, Head(4, None, 2), noise, 1, 4)
+        assert inversion.noise_in(inversion.rows(weights)).item() == pytest.approx(expected)
