@@ -21,9 +21,11 @@ of another:
 
     a judge of its own, not clipped  0.855                                     0.090   1.10 (1.05 … 1.15)   0.693
     gradient clipped at 1            0.864    0.009 ( 0.008 …  0.010)          0.086   1.10 (1.06 … 1.15)   0.723
+    each round alone                 0.846   -0.009 (-0.010 … -0.008)          0.095   1.10 (1.05 … 1.15)   0.670
 
-So what did not pay: the error's gradient in the features, fewer rounds, and leaving the gradient as it comes. No
-adversary has the true coefficients; the rounds make up for 80 % of what they would gain over the mean ones.
+So what did not pay: the error's gradient in the features, fewer rounds, leaving the gradient as it comes, and a
+gradient that stops at each round. No adversary has the true coefficients; the rounds make up for 80 % of what they
+would gain over the mean ones.
 """
 
 import argparse

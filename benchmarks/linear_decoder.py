@@ -6,6 +6,11 @@ regression on them.
 The regression sees every image of so many seeds of shadow models, as often as heads have it, whitened and centred, and
 the class. Scores are of the experiment's victims, beside the same of the next victim's weights, which saw none of these
 images (H1).
+
+Measured with cifar10_n10_lite on a part of CIFAR-10 (20,000 training and 5,000 test images, 468 victims), `--seeds 2
+--set head_inversion.variance=0.95`, one core: 773 directions, cosine 0.939; min-MSE 0.1716 against 0.3009; AUC 0.753
+(0.746 … 0.760); TPR 0.068 (0.051 … 0.089) at FPR 1 %, 0.317 (0.298 … 0.336) at 10 %. On 10,000 images the true
+coefficients give a cosine of 0.945 where the mean ones give 0.939: what is left to gain is in the decoder.
 """
 
 import argparse
