@@ -3,6 +3,7 @@
 from pipeline.config import Experiment
 from pipeline.head_inversion import lessons
 from pipeline.head_inversion.settings import UNEXPLAINED, inverts_heads
+from pipeline.networks.settings import FEATURES
 from pipeline.shadow import seeds
 from pipeline.store import Result
 from stages.command import main
@@ -11,7 +12,7 @@ from stages.stage import Resources, Stage, Work
 
 def settings(experiment: Experiment, shard: str) -> dict:
     training = experiment.shadow_models.training
-    certain = not (training.private or training.initial_deviation(experiment.backbone.features))
+    certain = not (training.private or training.initial_deviation(FEATURES[experiment.backbone.name]))
     return {
         **experiment.head_inversion.model_dump(mode="json"),
         **({"unexplained": UNEXPLAINED} if certain else {}),

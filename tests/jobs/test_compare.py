@@ -10,9 +10,11 @@ import pytest
 import yaml
 from scipy.special import expit
 
-from jobs.compare import comparison, differences, guarantee
+from jobs.compare import differences
 from pipeline import ROOT
 from pipeline.config import load
+from pipeline.reconstruction.chapter import comparison
+from pipeline.shadow.spent import guarantee
 from stages.execution import make_shard
 from stages.plan import Plan
 
