@@ -94,7 +94,7 @@ def described(experiment: Experiment, inputs: Mapping[str, Shards]) -> str:
 
 
 def victims_said(victims: Shards) -> list[str]:
-    """How many images trained each victim, and what that cost in privacy."""
+    """How many images trained each victim, and the (ε, δ) of private training."""
     record = victims.attributes(victims.names[0])
     said = [f"N = {next(victims.blocks('indices')).shape[1]} images a training set"]
     if "epsilon" not in record:

@@ -25,7 +25,9 @@ class Subject(Settings):
         description="the private images in any order: an .npz with images and labels, or a folder with a folder for "
         "each class; a list says so for each head"
     )
-    false_positive_rates: Annotated[tuple[Level, ...], Strict(False), Field(min_length=1)] = (0.01, 0.001)
+    false_positive_rates: Annotated[tuple[Level, ...], Strict(False)] = Field(
+        default=(0.01, 0.001), min_length=1, description="at which an image is called rebuilt, or not"
+    )
     null_heads: PositiveInt = Field(
         default=1000, description="heads of the adversary's that set the null; each slot of a head gives one picture"
     )

@@ -18,8 +18,8 @@ class Membership(Settings):
     """
 
     attacks: Annotated[tuple[Attack, ...], Strict(False)] = Field(
-        default=("lira_online", "lira_offline", "rmia"), min_length=1
+        default=("lira_online", "lira_offline", "rmia"), min_length=1, description="which of the three are made"
     )
-    shadows: Annotated[int, Field(ge=4)] = 64
+    shadows: int = Field(default=64, ge=4, description="shadow models without an image, and as many with it")
     population: PositiveInt = Field(default=1000, description="RMIA: images of the adversary that each is held against")
     gamma: PositiveFloat = Field(default=2.0, description="RMIA: how many times likelier an image must be than another")

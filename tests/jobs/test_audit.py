@@ -224,7 +224,7 @@ class Code:
     [
         ("wide.pth", {"weight": torch.zeros(3, 512), "bias": torch.zeros(3)}, r"wide.pth holds weight \(3, 512\)"),
         ("few.pth", {"weight": torch.zeros(2, 256), "bias": torch.zeros(2)}, "expected one linear head 256→3"),
-        ("code.pth", Code(), "code.pth: cannot be read"),
+        ("code.pth", Code(), "code.pth: holds objects beside tensors"),
     ],
 )
 def test_files_that_are_no_such_head_are_refused_before_any_work(place, name, content, line, capsys):
