@@ -22,19 +22,19 @@ TRAINING_IMAGES = 5000
 
 def blocks(experiment: Experiment) -> dict[str, tuple[str, Sequence[int]]]:
     """Shard → (attack, indices of its images); named after the first of them."""
-    asked = experiment.gradient_inversion
-    if not asked:
+    settings = experiment.gradient_inversion
+    if not settings:
         return {}
-    places = range(0, len(asked.chosen), asked.images_per_shard)
-    parts = [asked.chosen[place : place + asked.images_per_shard] for place in places]
-    return {f"{attack}-{part[0]:05d}": (attack, part) for attack in asked.attacks for part in parts}
+    places = range(0, len(settings.chosen), settings.images_per_shard)
+    parts = [settings.chosen[place : place + settings.images_per_shard] for place in places]
+    return {f"{attack}-{part[0]:05d}": (attack, part) for attack in settings.attacks for part in parts}
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
     attack, images = blocks(experiment)[shard]
-    asked = experiment.gradient_inversion
-    described = asked.model_dump(mode="json", exclude={"attacks", "peers", "images", "images_per_shard"})
-    own = {"peer": getattr(asked.peers, attack).model_dump(mode="json")} if hasattr(asked.peers, attack) else {}
+    settings = experiment.gradient_inversion
+    described = settings.model_dump(mode="json", exclude={"attacks", "peers", "images", "images_per_shard"})
+    own = {"peer": getattr(settings.peers, attack).model_dump(mode="json")} if hasattr(settings.peers, attack) else {}
     return {
         **described,
         **own,
@@ -70,16 +70,21 @@ def attacked_network(experiment: Experiment, source: "ImageSource"):
     from pipeline.gradient_inversion.networks import build, train
     from pipeline.randomness import torch_generator
 
-    data, asked = experiment.data, experiment.gradient_inversion.network
+    data, settings = experiment.data, experiment.gradient_inversion.network
     generator = torch_generator(experiment.seed, "gradient_inversion", "network")
     shape = (data.channels, data.image_size, data.image_size)
     classes = int(source.labels.max()) + 1
-    drawn = {"activation": asked.activation, "init": asked.init, "filters": asked.filters, "hidden": asked.hidden}
-    network = build(asked.name, shape, classes, generator, **drawn)
-    if asked.train_steps:
+    drawn = {
+        "activation": settings.activation,
+        "init": settings.init,
+        "filters": settings.filters,
+        "hidden": settings.hidden,
+    }
+    network = build(settings.name, shape, classes, generator, **drawn)
+    if settings.train_steps:
         chosen = range(min(len(source), TRAINING_IMAGES))
         images, labels = pixels(experiment, source, chosen), torch.as_tensor(source.labels[: len(chosen)])
-        train(network, images, labels, asked.train_steps, generator)
+        train(network, images, labels, settings.train_steps, generator)
     return read_network(network, shape)
 
 
@@ -102,17 +107,17 @@ def run(work: Work) -> Result:
     from pipeline.gradient_inversion.trial import expose, invert, score
     from pipeline.randomness import torch_generator
 
-    experiment, asked = work.experiment, work.experiment.gradient_inversion
+    experiment, settings = work.experiment, work.experiment.gradient_inversion
     attack, chosen = blocks(experiment)[work.shard]
     source = load(experiment.data, "train", experiment.paths.data_root)
     network = attacked_network(experiment, source)
-    images = pixels(experiment, source, chosen).unflatten(0, (-1, asked.batch_size))
+    images = pixels(experiment, source, chosen).unflatten(0, (-1, settings.batch_size))
     labels = torch.as_tensor(source.labels[list(chosen)]).view(images.shape[:2])
     # attacks that are compared see the same noise, so it is drawn for the images and not for the attack
     noise = torch_generator(experiment.seed, "gradient_inversion", "noise", chosen[0])
-    exposed = expose(network, images, labels, asked.gradient, noise)
+    exposed = expose(network, images, labels, settings.gradient, noise)
     own = torch_generator(experiment.seed, "gradient_inversion", work.shard)
-    inversion = invert(network, exposed, attack, asked, own)
+    inversion = invert(network, exposed, attack, settings, own)
     refusals = sorted({refusal for refusal in inversion.refusals if refusal})
     facts = {"attack": attack, "seconds": inversion.seconds, "gradients": len(images), "refusals": refusals}
     facts["found_by"] = dict(Counter(name for names in inversion.found_by for name in names if name))

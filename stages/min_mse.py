@@ -12,13 +12,13 @@ from stages.stage import Resources, Stage, Work
 
 
 def settings(experiment: Experiment, shard: str) -> dict:
-    judged = experiment.evaluation
+    evaluation = experiment.evaluation
     return {
         "seed": experiment.seed,
-        "nulls": judged.nulls,
-        "draws": judged.null_draws,
-        **perceptual.identity(judged, "evaluation"),
-        "reconstructor": judged.reconstructor,
+        "nulls": evaluation.nulls,
+        "draws": evaluation.null_draws,
+        **perceptual.identity(evaluation, "evaluation"),
+        "reconstructor": evaluation.reconstructor,
     }
 
 
@@ -104,9 +104,9 @@ def run(work: Work) -> Result:
     from pipeline.statistics import Standardisation
 
     experiment, mode, inputs = work.experiment, work.shard, work.inputs
-    judged, data, task = experiment.evaluation, experiment.data, experiment.task
+    evaluation, data, task = experiment.evaluation, experiment.data, experiment.task
     theirs = features_are_theirs(experiment, inputs["shadow_models"], inputs["deep_features"])
-    if not theirs and ("imported" not in inputs["reconstructor"].attributes(mode) or "minus_one" in judged.nulls):
+    if not theirs and ("imported" not in inputs["reconstructor"].attributes(mode) or "minus_one" in evaluation.nulls):
         raise UserError(OTHER_FEATURES.format(features=seeds.features_of(experiment, seeds.VICTIMS)))
     statistics = inputs["weight_stats"].read("all")
     shard = scored_heads(inputs["shadow_models"])
@@ -115,13 +115,15 @@ def run(work: Work) -> Result:
     groups_of = partial(candidate_groups, class_size=experiment.shadow_models.class_size, mode=mode, task=task.kind)
     victims = victims_of(data, experiment.paths.data_root, shard, groups_of, reader, work.device)
 
-    chosen = experiment.reconstructor
-    network = decoders.build(chosen.network, reader.width, data.channels, data.image_size, chosen.width, reader.classes)
-    prefix = {"last": "state/", "best": "best/"}[judged.reconstructor]
+    settings = experiment.reconstructor
+    network = decoders.build(
+        settings.network, reader.width, data.channels, data.image_size, settings.width, reader.classes
+    )
+    prefix = {"last": "state/", "best": "best/"}[evaluation.reconstructor]
     network.load_state_dict(state_dict(inputs["reconstructor"].read(mode), prefix))
     network.to(work.device)
     metrics = {"psnr": psnr_in_unit_range, "ssim": ssim_in_unit_range}
-    likeness, said_of_lpips = lpips(judged, data.image_size, work.device)
+    likeness, said_of_lpips = lpips(evaluation, data.image_size, work.device)
     if likeness:
         metrics["lpips"] = likeness
 
@@ -136,7 +138,7 @@ def run(work: Work) -> Result:
     means = {"mean_h0": float(h0.distances.mean())}
     records, places = removed_records(victims.groups)
     minus_one = replace(victims, groups=records)
-    if "minus_one" in judged.nulls:
+    if "minus_one" in evaluation.nulls:
         arrays["h0/minus_one"] = min_mse(network, minus_one).distances
         recipe = Recipe.of(experiment, seeds.VICTIMS, inputs["deep_features"], work.device)
 
@@ -147,14 +149,14 @@ def run(work: Work) -> Result:
 
         return minus_one_reading(places, reader, trained_without)
 
-    for position, null in enumerate(judged.nulls):
+    for position, null in enumerate(evaluation.nulls):
         if null == "minus_one":
-            drawn, held_against = [minus_one_drawn(draw) for draw in range(judged.null_draws)], minus_one
+            drawn, held_against = [minus_one_drawn(draw) for draw in range(evaluation.null_draws)], minus_one
         else:
             drawn, held_against = (
                 null_readings(
                     null,
-                    judged.null_draws,
+                    evaluation.null_draws,
                     victims,
                     shard["indices"],
                     persons,
@@ -171,10 +173,10 @@ def run(work: Work) -> Result:
         scores = [min_mse(network, held_against.with_reading(reading), metrics) for reading in drawn]
         arrays[f"h1/{null}/min_mse"] = np.stack([one.distances for one in scores], 1)
         arrays |= {f"h1/{null}/{name}": np.stack([one.likeness[name] for one in scores], 1) for name in metrics}
-        if null == judged.nulls[0]:
+        if null == evaluation.nulls[0]:
             arrays[f"h1/{null}/rebuilt"] = scores[0].rebuilt
         means[f"mean_h1_{null}"] = float(arrays[f"h1/{null}/min_mse"].mean())
-        work.progress(position + 1, len(judged.nulls), null)
+        work.progress(position + 1, len(evaluation.nulls), null)
     features = inputs["deep_features"].read(seeds.features_of(experiment, seeds.VICTIMS))
     if inverts_heads(experiment):
         weights = torch.as_tensor(shard["weights"]).to(work.device)
