@@ -148,7 +148,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=4.0, seconds_per_shard=30.0),
     run=run,
     check=check,
-    version=3,
+    version=4,
 )
 
 if __name__ == "__main__":
