@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.data.sources import ImageSource
 
 PROBE_IMAGES = 300
-"""On so many images, the last of the data, a prediction looks at which units fire."""
+"""From so many images, the last of the data, a prediction draws the batches that it rehearses."""
 TRAINING_IMAGES = 5000
 """What a network that is not attacked fresh is trained on: the first of the data."""
 
@@ -127,6 +127,8 @@ def run(work: Work) -> Result:
 
 def prediction(experiment: Experiment) -> str:
     """What the network alone says about recoverability, before any gradient is seen."""
+    import torch
+
     from pipeline.data.sources import load
     from pipeline.gradient_inversion.batches.network import obstacle
     from pipeline.gradient_inversion.batches.prediction import expect
@@ -138,8 +140,9 @@ def prediction(experiment: Experiment) -> str:
     said = f"{found}\n{'recoverable' if found.recoverable else found.reason}"
     if batch_size == 1 or len(network.head) == 1:
         return said
-    probe = pixels(experiment, source, range(max(0, len(source) - PROBE_IMAGES), len(source)))
-    return f"{said}\n{obstacle(network) or expect(network, probe, batch_size)}"
+    chosen = range(max(0, len(source) - max(PROBE_IMAGES, batch_size)), len(source))
+    probe, labels = pixels(experiment, source, chosen), torch.as_tensor(source.labels[chosen.start :]).long()
+    return f"{said}\n{obstacle(network) or expect(network, probe, labels, batch_size)}"
 
 
 STAGE = Stage(
@@ -150,7 +153,7 @@ STAGE = Stage(
     resources=lambda experiment: Resources("cpu", threads=1, memory_gb=4.0, seconds_per_shard=30.0),
     run=run,
     check=check,
-    version=3,
+    version=4,
 )
 
 if __name__ == "__main__":

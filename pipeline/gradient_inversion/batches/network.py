@@ -51,12 +51,11 @@ def obstacle(network: Chain) -> str | None:
 def unmix_batch(network: Chain, given: Gradient, size: int, precision: float, starts_per_image: int) -> Unmixed:
     """The images behind one mean gradient over `size` of them, name → gradient of that parameter."""
     last = network.head[-2]
-    layer, mean_error = _with_readout(network, given)
     found = recover(
-        layer,
+        last_hidden(network),
         given[f"{last.name}.weight"],
         given[f"{last.name}.bias"],
-        mean_error,
+        _mean_error(network, given),
         size,
         precision,
         starts_per_image,
@@ -84,19 +83,23 @@ def unmix_batch(network: Chain, given: Gradient, size: int, precision: float, st
     )
 
 
-def _with_readout(network: Chain, given: Gradient) -> tuple[HiddenLayer, Tensor]:
-    """The last hidden layer with its logits, and the mean error there; a logistic logit z is the softmax of (0, z)."""
+def last_hidden(network: Chain) -> HiddenLayer:
+    """The last hidden layer with its logits; a logistic logit z is the softmax of (0, z)."""
     last, logits = network.head[-2:]
     readout = logits.weight
     bias = logits.bias if logits.bias is not None else readout.new_zeros(len(readout))
-    if logits.bias is not None:
-        mean_error = given[f"{logits.name}.bias"]
-    else:
-        mean_error = readout.new_full((len(readout),), torch.nan)  # no bias, no gradient that tells it
     if len(readout) == 1:
         readout, bias = (torch.cat([torch.zeros_like(part), part]) for part in (readout, bias))
-        mean_error = torch.cat([-mean_error, mean_error])
-    return HiddenLayer(last.weight, last.bias, readout, bias), mean_error
+    return HiddenLayer(last.weight, last.bias, readout, bias)
+
+
+def _mean_error(network: Chain, given: Gradient) -> Tensor:
+    """(K,) at the logits of `last_hidden`; NaN without a bias, since no gradient tells it."""
+    logits = network.head[-1]
+    if logits.bias is None:
+        return logits.weight.new_full((max(2, len(logits.weight)),), torch.nan)
+    mean_error = given[f"{logits.name}.bias"]
+    return torch.cat([-mean_error, mean_error]) if len(mean_error) == 1 else mean_error
 
 
 def _carried_down(
@@ -104,7 +107,7 @@ def _carried_down(
 ) -> Tensor:
     """Inputs (B, D) of the first fully connected layer, from those of the last hidden one, (B, D')."""
     depth = len(network.head) - 2
-    last, logits = network.head[depth], _with_readout(network, given)[0]
+    last, logits = network.head[depth], last_hidden(network)
     arriving = logits.deltas(inputs, labels) @ last.weight
     for layer in reversed(network.head[:depth]):
         floor = 100 * precision * inputs.abs().amax()

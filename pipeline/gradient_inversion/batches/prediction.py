@@ -1,79 +1,145 @@
-"""What share of a batch to expect, from the network and images of the kind, before any gradient is seen."""
+"""What share of a batch to expect, from the network and images of the kind, before any gradient is seen.
+
+Batches of the images at hand are rehearsed: their δ are computed, and what the attack needs of them is looked at.
+"""
 
 from dataclasses import dataclass
 from math import exp, log
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
 
+from pipeline.gradient_inversion.batches.mixture import HiddenLayer
+from pipeline.gradient_inversion.batches.network import last_hidden
+from pipeline.gradient_inversion.batches.polish import null_vectors
 from pipeline.gradient_inversion.layers import Chain
+from pipeline.randomness import torch_generator
 
-WEIGHTS = {"one": -3.7, "silent": 2.5, "spare": 1.32, "unsure": 0.16, "size": 0.06, "skew": -10.32}
-"""Logistic regression of "the whole batch is recovered" on 200 random settings: one hidden layer of 64 to 390 units, 3
-to 64 images of MNIST, CIFAR-10 and CIFAR-100, centred or not, fresh or trained for 30 or 100 steps, float64 or 32.
-
-Of 300 further ones it told 88 % right, and the share to within 0.15 in 84 %; it is wrong mostly on networks trained on
-images in [0, 1], which fail oftener. Where the chance was below 0.1 or above 0.9 it was right in 97 %.
-"""
+WEIGHTS = {"one": -0.56, "silent": 4.02, "alike": 8.17, "size": -2.39}
+"""Logistic regression of "the search succeeds": see benchmarks/gradient_batches_prediction.py."""
+REHEARSALS = 3
+WHOLE = 0.85
+"""Share told from which on a whole batch is within reach, as networks with further hidden layers need it."""
+TOLD = 0.02
+"""Second least singular value of the span of the δ on an image's silent units, from which on they fix its own δ."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """The outcome is nearly all or nothing: all images, or those that peeling finds."""
+    """The outcome is one of two: what peeling finds, or where the search succeeds all images that can be told apart.
+
+    Means over rehearsed batches.
+    """
 
     chance: float
-    """That the whole batch is recovered."""
+    """That the search succeeds."""
     silent: float
-    """Units that an image leaves silent, for each image of the batch."""
+    """Units that an image leaves silent and others of the batch fire, for each image of the batch."""
     spare: float
-    """Units that an image fires beyond the number of classes, for each image of the batch."""
-    alone: float
-    """Units that an image is expected to fire alone."""
+    """Units that an image fires beyond the number of classes."""
+    alike: float
+    """Cosine of δ and the mean error's, of the image at the lower decile: how well the search's start knows it."""
+    peeled: float
+    """Share of the images with a unit that no other one fires, or none but images found so."""
+    told: float
+    """Share of the images whose silent units fix their δ."""
     sure: float
     """Median of the largest class probability."""
+    deeper: bool
+    """Whether other fully connected layers come before, through which only whole batches are carried."""
+    missing: float
+    """Share of the batch that can be missing while the images found are still solved for: K − 2 images."""
 
     @property
     def share(self) -> float:
-        """The share of images to expect: all where that is likelier than not, else those with a unit of their own."""
-        return 1.0 if self.chance > 0.5 else 1 - exp(-self.alone)
+        """The share of images to expect."""
+        return self.most if self.chance > 0.5 else self.least
+
+    @property
+    def least(self) -> float:
+        """The share without the search."""
+        return float(self.peeled > 0.99) if self.deeper else self.peeled
+
+    @property
+    def most(self) -> float:
+        """The share if the search succeeds."""
+        if self.deeper:
+            return float(max(self.told, self.peeled) > WHOLE)
+        return max(self.peeled, self.told) if 1 - self.told <= self.missing else self.peeled
 
     def __str__(self) -> str:
-        reasons = [f"{self.silent:.1f} silent units and {self.spare:.1f} spare firing ones for each image"]
-        if self.chance <= 0.5 and min(self.silent, self.spare) < 4:
-            reasons.append("about 4 of each are needed")
+        reasons = [
+            f"{self.silent:.1f} silent units that others fire for each image",
+            f"fixing the δ of {100 * self.told:.0f} %",
+            f"{self.spare:.0f} firing units beyond the classes",
+        ]
+        if self.spare < 1:
+            reasons.append("with as many classes as firing units any δ is possible")
         if self.sure > 0.9:
             reasons.append(f"the network is sure ({self.sure:.2f}), so that δ nearly vanishes")
         return (
-            f"expected: {100 * self.share:.0f} % of the images (chance of the whole batch {self.chance:.2f}; "
+            f"expected: {100 * self.share:.0f} % of the images (peeling {100 * self.least:.0f} %, then the search "
+            f"{100 * self.most:.0f} % with chance {self.chance:.2f}; "
             f"{'; '.join(reasons)})"
         )
 
 
 @torch.no_grad()
-def expect(network: Chain, images: Tensor, batch_size: int) -> Expectation:
-    """From the last hidden layer's firing on images (M, C, H, W) of the kind; the network must have one, of ReLUs."""
-    hidden, logits = network.head[-2:]
+def expect(network: Chain, images: Tensor, labels: Tensor, batch_size: int) -> Expectation:
+    """From images (M, C, H, W) of the kind and labels (M,), M ≥ B; the network has a hidden layer, of ReLUs."""
+    layer, inputs = last_hidden(network), _inputs(network, images)
+    labels = labels % layer.classes
+    generator = torch_generator("rehearsal", batch_size)
+    draws = [torch.randperm(len(inputs), generator=generator)[:batch_size] for _ in range(REHEARSALS)]
+    means = torch.tensor([_rehearsed(layer, inputs[draw], labels[draw]) for draw in draws]).double().mean(0)
+    silent, spare, alike, peeled, told = means.tolist()
+    score = sum(WEIGHTS[name] * value for name, value in terms(silent, alike, batch_size).items())
+    sure = float(layer.forward(inputs)[1].amax(1).median())
+    missing, deeper = max(0, layer.classes - 2) / batch_size, len(network.head) > 2
+    return Expectation(1 / (1 + exp(-score)), silent, spare, alike, peeled, told, sure, deeper, missing)
+
+
+def terms(silent: float, alike: float, batch_size: int) -> dict[str, float]:
+    """What the logistic regression weighs; see `Expectation`."""
+    return {"one": 1.0, "silent": log(max(silent, 0.05)), "alike": alike, "size": log(batch_size)}
+
+
+def _inputs(network: Chain, images: Tensor) -> Tensor:
+    """(M, D) inputs of the last hidden layer."""
     inputs: list[Tensor] = []
-    module = network.module.get_submodule(hidden.name)
-    hook = module.register_forward_hook(lambda _, __, output: inputs.append(output))
+    hook = network.module.get_submodule(network.head[-2].name).register_forward_hook(
+        lambda _, given, __: inputs.append(given[0])
+    )
     try:
-        outputs = network.module(images)
+        network.module(images)
     finally:
         hook.remove()
-    rate = (inputs[0] > 0).double().mean(0)
-    fired, units, classes = float(rate.mean()), len(rate), max(2, len(logits.weight))
-    probabilities = outputs.softmax(1) if outputs.shape[1] > 1 else torch.cat([outputs, -outputs], 1).sigmoid()
-    sure = float(probabilities.amax(1).median())
-    silent = (1 - fired) * units / batch_size
-    spare = max(fired * units - classes, 1) / batch_size
-    terms = {
-        "one": 1.0,
-        "silent": log(max(silent, 1e-3)),
-        "spare": log(min(spare, 20)),
-        "unsure": log(1 - min(sure, 0.999)),
-        "size": log(batch_size),
-        "skew": abs(fired - 0.5),
-    }
-    chance = 1 / (1 + exp(-sum(WEIGHTS[name] * value for name, value in terms.items())))
-    alone = float((rate * (1 - rate) ** (batch_size - 1)).sum())
-    return Expectation(chance, silent, spare, alone, sure)
+    return inputs[0]
+
+
+def _rehearsed(layer: HiddenLayer, inputs: Tensor, labels: Tensor) -> tuple[float, float, float, float, float]:
+    """silent, spare, alike, peeled and told of one batch; see `Expectation`."""
+    fires, probabilities = layer.forward(inputs)
+    deltas = layer.deltas(inputs, labels)
+    others = ~fires & fires.any(0)
+    onehot = torch.nn.functional.one_hot(labels, layer.classes)
+    guess = fires * ((probabilities.mean(0) - onehot) @ layer.readout)
+    alike = cosine_similarity(guess, deltas, dim=1).quantile(0.1)
+    left = torch.linalg.svd(normalize(deltas, dim=1).T, full_matrices=False)[0]
+    usable = fires.sum(1) > layer.classes
+    told = usable & (null_vectors(left, ~fires)[1] > TOLD)
+    silent = others.sum(1).double().mean() / len(inputs)
+    spare = fires.sum(1).double().median() - layer.classes
+    return float(silent), float(spare), float(alike), _peeled(fires, usable), float(told.double().mean())
+
+
+def _peeled(fires: Tensor, usable: Tensor) -> float:
+    """Share of the images (B, n) that come off one by one by units which none of those left fires too."""
+    left = torch.ones_like(usable)
+    while True:
+        alone = (fires & left[:, None]).sum(0) == 1
+        off = left & usable & (fires & alone).any(1)
+        if not off.any():
+            return float(1 - left.double().mean())
+        left = left & ~off

@@ -42,15 +42,32 @@ def test_the_report_prints_as_a_table():
 
 
 def test_a_batch_is_expected_whole_where_silent_units_abound_and_not_where_they_are_few(synthetic):
-    images, _ = synthetic(60, (1, 16, 16))
+    images, labels = synthetic(60, (1, 16, 16))
     images = (images - images.mean()) / images.std()
 
     def expected(width, batch_size):
         options = {"init": "default", "hidden": (width,)}
         module = build("fully_connected", (1, 16, 16), 10, torch_generator("expected"), **options)
-        return expect(read_network(module, (1, 16, 16)), images, batch_size)
+        return expect(read_network(module, (1, 16, 16)), images, labels, batch_size)
 
     assert expected(1000, 32).share == 1
     assert expected(100, 50).share < 0.1
     assert expected(1000, 32).silent == pytest.approx(500 / 32, rel=0.15)
-    assert "about 4 of each are needed" in str(expected(100, 50))
+    assert expected(1000, 32).told == 1
+
+
+def test_with_as_many_classes_as_firing_units_or_dead_units_nothing_is_expected(synthetic):
+    images, labels = synthetic(60, (1, 16, 16), classes=100)
+
+    def expected(classes, shift=0.0):
+        options = {"init": "default", "hidden": (150,)}
+        module = build("fully_connected", (1, 16, 16), classes, torch_generator("expected"), **options)
+        network = read_network(module, (1, 16, 16))
+        hidden = network.module.get_submodule(network.head[0].name)
+        hidden.bias.data[10:] -= shift
+        return expect(read_network(network.module, (1, 16, 16)), images, labels, 10)
+
+    assert expected(10).told == 1
+    assert expected(100).told == 0
+    assert "any δ is possible" in str(expected(100))
+    assert expected(10, shift=1e3).silent < 1
