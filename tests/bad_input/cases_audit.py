@@ -76,7 +76,11 @@ CASES = [
     case("a pickle with code", "head.pth: holds objects beside tensors", head_pth=saved(Code())),
     case("a head that is a text", "head.pth: (is no file of PyTorch|holds objects)", head_pth="weights"),
     case("a head that is not finite", "10 of 10 numbers of fc.bias are not finite", head_pth=head(bias=float("nan"))),
-    case("a head with names alone", "is no array of numbers", head_pth=saved({"weight": "none"})),
+    case(
+        "a head with names alone",
+        "weight is of type str; expected names with tensors",
+        head_pth=saved({"weight": "none"}),
+    ),
     case("no images", "subject.images: HERE/own.npz does not exist", own_npz=None),
     case(
         "no labels", r"own.npz has no labels \(it has images\)", own_npz=archive(images=np.zeros((10, 8, 8), np.uint8))
@@ -106,7 +110,8 @@ CASES = [
     case(
         "few held-out images",
         "class 0 has 6 images in the test split beside the private ones; an audit needs at least 8",
-        MINE + "data: {name: npz, path: theirs.npz, size: 16}\nshadow_models: {test_models: 6, models_per_seed: 10}\n",
+        MINE + "data: {name: npz, path: theirs.npz, size: 16}\nshadow_models: {test_models: 6, models_per_seed: 10}\n"
+        "head_inversion: {batch_size: 64}\n",
         adversary,
     ),
     Case(
