@@ -54,9 +54,10 @@ def facts_of(found: Audit) -> dict[str, float | bool]:
 
 
 def robustness(
-    curve: TradeOff, baselines: Arrays, h0: np.ndarray, threshold: float, units: np.ndarray | None
+    curve: TradeOff, baselines: Arrays, h0: np.ndarray, threshold: float, units: np.ndarray | None, dealings: int = 1
 ) -> dict[str, np.ndarray]:
-    """Of the records h0 (V, G) that a null takes out, pooled and group by group, with 95 % intervals.
+    """Of the records h0 (V, G) that a null takes out, pooled and group by group, with 95 % intervals; `dealings`: how
+    often the images were dealt.
 
     robustness/rebuilt (S, 3): the share within the threshold; robustness/prior_success (S, 3): κ of the best guess
     without the model; robustness/ceiling (S, 3): what no adversary with this prior success exceeds.
@@ -66,7 +67,7 @@ def robustness(
     hits = h0 <= threshold
     scopes = [hits, *(hits[:, [group]] for group in range(hits.shape[1] if hits.shape[1] > 1 else 0))]
     return {
-        "robustness/rebuilt": np.stack([share(one, units) for one in scopes]),
+        "robustness/rebuilt": np.stack([share(one, units, dealings=dealings) for one in scopes]),
         "robustness/prior_success": prior[: len(scopes)],
         "robustness/ceiling": reconstruction_ceiling(curve, prior[: len(scopes)]),
     }

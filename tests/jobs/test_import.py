@@ -141,7 +141,7 @@ def test_imported_identities_are_scored_against_the_photos_of_the_published_deal
     with pytest.raises(
         UserError, match=r"import shadow_models/test-00000: .*import theirs too \(deep_features/celeba-tr"
     ):
-        import_shard(Plan(experiment), "shadow_models/test-00000", heads_file, replace=False)
+        import_shard(Plan(tiny(*identities)), "shadow_models/test-00000", heads_file, replace=False)
     for split in ("train", "test"):
         import_shard(Plan(experiment), f"deep_features/celeba-{split}", [str(tmp_path / f"{split}.npy")], replace=False)
     import_shard(Plan(experiment), "shadow_models/test-00000", heads_file, replace=False)

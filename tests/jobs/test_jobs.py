@@ -295,7 +295,8 @@ def test_a_grid_runs_all_its_points_and_makes_shared_shards_once(tiny, tmp_path)
 
     refused = study_jobs("run", "--executor", "slurm", "--cluster", "default")
     assert refused.returncode == 2
-    assert "points share unfinished shards of deep_features, nearest_neighbour, shadow_models" in refused.stderr
+    shared = "baselines, deep_features, nearest_neighbour, shadow_models"
+    assert f"points share unfinished shards of {shared}" in refused.stderr
     done = study_jobs("run", "--executor", "inline")
     assert done.returncode == 0, done.stderr
     runs = tmp_path / "runs" / "study"

@@ -18,7 +18,6 @@ from stages.execution import make_shard
 from stages.plan import Plan
 
 FEATURES = ("reconstructor.reads=features", "reconstructor.network=fully_connected", "reconstructor.width=8")
-BEFORE = ("deep_features", "nearest_neighbour", "shadow_models", "weight_stats")
 FEW = ("shadow_models.seeds=2", "shadow_models.models_per_seed=20", "shadow_models.test_models=10")
 
 
@@ -50,7 +49,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_head_is_inverted_and_scored(tiny, kind):
     plan = Plan(tiny(*FEW, *FEATURES, *KINDS[kind]))
-    make(plan, *BEFORE, "head_inversion", "reconstructor", "min_mse", "roc", "report")
+    make(plan, *(stage.name for stage in plan.stages))
     inversion = plan.finished(stage_named("head_inversion"))
     facts, table = inversion.attributes("inversion"), inversion.read("inversion")
     assert -1 <= facts["cosine"] <= 1

@@ -106,7 +106,7 @@ def test_the_average_is_the_one_written_out(shards, tmp_path):
         now = train(shards, tmp_path, steps=step, **constant).network.state_dict()
         decay = min(0.15, step / (step + 9))
         expected = {name: decay * mean + (1 - decay) * now[name] for name, mean in expected.items()}
-    averaged = train(shards, tmp_path, steps=3, average=0.15, **constant).judged.state_dict()
+    averaged = train(shards, tmp_path, steps=3, average=0.15, **constant).eval_network.state_dict()
     for name in ("convT.weight", "final.2.bias", "model.0.bn1.running_mean"):
         torch.testing.assert_close(averaged[name], expected[name])
 
