@@ -70,6 +70,6 @@ def test_the_model_is_numbered_within_its_shard_not_its_block(monkeypatch):
 
 def test_a_training_that_diverges_names_the_model():
     features, labels = sets(3)
-    features[1] *= 1e30
-    with pytest.raises(Failure, match=r"^model 1: training diverged; lower learning_rate"):
+    features[2] *= 1e30
+    with pytest.raises(Failure, match=r"^model 2: training diverged; lower learning_rate"):
         train_heads(features, labels, Training(**TERMS), torch.Generator().manual_seed(0))
