@@ -1,6 +1,7 @@
 """What tests share: small images and the smallest experiment that goes through every stage."""
 
 import os
+import subprocess
 from pathlib import Path
 
 # Two test processes share two cores; each keeps to one. Read when torch is loaded, so before anything else.
@@ -45,6 +46,19 @@ def tiny(tmp_path):
         return load(config, [*TINY, *places, *overrides])
 
     return make
+
+
+@pytest.fixture
+def typed(capfd):
+    """`python -m WORDS` in this process, which spares a start of several seconds; as subprocess.run tells of it."""
+    from tests.bad_input.case import run
+
+    def typed(*words: object) -> subprocess.CompletedProcess:
+        capfd.readouterr()
+        code = run([str(word) for word in words])
+        return subprocess.CompletedProcess(words, code, *capfd.readouterr())
+
+    return typed
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ MOST_OF_A_CLASS = 1000
 """Images of a class, of the adversary's training split, with which a picture is compared beside the null's."""
 TRIED_HEADS = 100
 """Retrained for every other recipe that a head is held against."""
+ROUNDING = 1e-6
+"""Of a weight's typical size: by this much known starts are moved, since long steps magnify what another program rounds
+otherwise, and a head of the same recipe would stand apart from retrained ones that are all the same."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def _most_alike(pictures: Tensor, labels: np.ndarray, pool: Gallery) -> tuple[np
 def check_recipe(experiment: Experiment, one: Audited, purpose: tuple[str | int, ...]) -> tuple[Fit, Suspicion | None]:
     """How the head stands to heads retrained on its images by the recipe, and the recipe that explains it better."""
     training = experiment.shadow_models.training
+    start_error = ROUNDING * float(one.weights.square().mean().sqrt())
 
     def retrained(other: Training, count: int) -> Fit | None:
         changed = experiment.model_copy(
@@ -160,7 +164,8 @@ def check_recipe(experiment: Experiment, one: Audited, purpose: tuple[str | int,
         recipe = Recipe(changed, one.features, one.labels)
         indices = np.tile(np.arange(len(one.labels)), (count, 1))
         try:
-            weights = recipe.train(indices, one.labels[indices].astype(np.int32), purpose).float()
+            labels = one.labels[indices].astype(np.int32)
+            weights = recipe.train(indices, labels, purpose, start_error).float()
         except Failure:
             return None
         start = start_of(changed, len(one.labels))

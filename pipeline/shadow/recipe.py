@@ -86,20 +86,29 @@ class Recipe:
         return Made(weights, indices, labels, coefficients)
 
     def train(
-        self, indices: np.ndarray, labels: np.ndarray, purpose: tuple[str | int, ...], **options: torch.Tensor | None
+        self,
+        indices: np.ndarray,
+        labels: np.ndarray,
+        purpose: tuple[str | int, ...],
+        start_error: float = 0.0,
+        **options: torch.Tensor | None,
     ) -> torch.Tensor:
         """Weights (M, P) of heads trained on sets (M, N) of this split; `options` as in train_shard. `purpose`
-        seeds."""
+        seeds. `start_error`: deviation of numbers by which the starts differ where otherwise all would be the same."""
         device = self.features.device
         chosen, learnt = (torch.as_tensor(array).to(device) for array in (indices, labels))
+        training = self.experiment.shadow_models.training
         initial = known_initial_weights(self.experiment)
+        if initial is None and start_error and training.initial == "zero":
+            initial = torch.zeros(head_of(self.experiment).size)
         if initial is not None:
             initial = initial.to(device).expand(len(indices), -1)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             generator = torch_generator(*purpose, device=device)
-            training = self.experiment.shadow_models.training
+            if initial is not None and start_error:
+                initial = initial + start_error * torch.randn(initial.shape, generator=generator, device=device)
             return train_shard(self.features, chosen, learnt, training, generator, initial, **options)
         finally:
             torch.set_num_threads(threads)

@@ -2,8 +2,6 @@
 
 import csv
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,11 +15,7 @@ from pipeline.reconstruction.chapter import comparison
 from pipeline.shadow.spent import guarantee
 from stages.execution import make_shard
 from stages.plan import Plan
-
-
-def compare(*arguments):
-    command = [sys.executable, "-m", "jobs", "compare", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+from tests.bad_input.case import run
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +43,14 @@ def study(tmp_path_factory):
             np.save(place / f"{table}.npy", 4 * expit(rng.normal(centre, 1, (60, 10))))
             given.append(f"{table}={place / table}.npy")
         for words in (["jobs", "import", config, "min_mse", *given], ["stages.roc", config]):
-            command = [sys.executable, "-m", *map(str, words)]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
+            assert run([str(word) for word in words]) == 0
         configs.append(config)
     return place, configs
 
 
-def test_one_key_that_varies_makes_a_curve_and_tables(study):
+def test_one_key_that_varies_makes_a_curve_and_tables(study, typed):
     place, (small, large, _) = study
-    done = compare(small, large)
+    done = typed("jobs", "compare", small, large)
     assert done.returncode == 0, done.stderr
     assert "curve along shadow_models.training.init_std" in done.stdout
     found = place / "runs" / "comparisons" / "large-small"
@@ -73,17 +65,17 @@ def test_one_key_that_varies_makes_a_curve_and_tables(study):
     assert (found / "comparison.md").read_text().startswith("| experiment | mode |")
 
 
-def test_where_several_keys_vary_it_says_so_and_takes_a_choice(study):
+def test_where_several_keys_vary_it_says_so_and_takes_a_choice(study, typed):
     place, configs = study
-    done = compare(*configs)
+    done = typed("jobs", "compare", *configs)
     assert done.returncode == 0, done.stderr
     assert "no curve: they differ in 2 keys (shadow_models.training.init_std" in done.stdout
     found = place / "runs" / "comparisons" / "both-large-small"
     assert not (found / "curve_conditional.png").exists()
-    chosen = compare(*configs, "--along", "shadow_models.training.init_std")
+    chosen = typed("jobs", "compare", *configs, "--along", "shadow_models.training.init_std")
     assert chosen.returncode == 0, chosen.stderr
     assert (found / "curve_conditional.png").exists()
-    wrong = compare(*configs, "--along", "seed")
+    wrong = typed("jobs", "compare", *configs, "--along", "seed")
     assert wrong.returncode == 2
     assert "--along seed: the experiments do not differ in it; they do in shadow_models" in wrong.stderr
 

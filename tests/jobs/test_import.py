@@ -23,9 +23,12 @@ from stages import stage_named
 from stages.plan import Plan
 
 
+def words(experiment, verb, *more):
+    return ["jobs", verb, "demo", *more, *(part for override in experiment.overrides for part in ("--set", override))]
+
+
 def jobs(experiment, verb, *more):
-    sets = [part for override in experiment.overrides for part in ("--set", override)]
-    command = [sys.executable, "-m", "jobs", verb, "demo", *more, *sets]
+    command = [sys.executable, "-m", *words(experiment, verb, *more)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -47,9 +50,9 @@ def test_tables_of_scores_are_rated_and_reported_without_anything_before_them(ti
     done = jobs(scored, "import", "min_mse/conditional", f"h0={tables['h0']}", f"h1={tables['h1']}")
     assert done.returncode == 0, done.stderr
     assert "next:  python -m jobs run" in done.stdout
-    run = jobs(scored, "run", "--executor", "inline")
-    assert run.returncode == 0, run.stderr
-    assert [line.split()[0] for line in run.stdout.splitlines()[:2]] == ["roc", "report"]
+    whole = jobs(scored, "run", "--executor", "inline")
+    assert whole.returncode == 0, whole.stderr
+    assert [line.split()[0] for line in whole.stdout.splitlines()[:2]] == ["roc", "report"]
     plan = Plan(scored)
     h0, h1 = (np.load(tables[name]) for name in ("h0", "h1"))
     found = read_arrays(plan.path(stage_named("roc"), "conditional"))
@@ -62,7 +65,7 @@ def test_tables_of_scores_are_rated_and_reported_without_anything_before_them(ti
     assert "there are no pictures" in page
 
 
-def test_weights_statistics_and_network_of_another_run_give_its_scores_again(tiny, tmp_path):
+def test_weights_statistics_and_network_of_another_run_give_its_scores_again(tiny, tmp_path, typed):
     first = tiny()
     made = jobs(first, "run", "--executor", "inline")
     assert made.returncode == 0, made.stderr
@@ -83,7 +86,7 @@ def test_weights_statistics_and_network_of_another_run_give_its_scores_again(tin
             path = tmp_path / f"{target.replace('/', '-')}-{name}.npy"
             np.save(path, array)
             given.append(f"{name}={path}")
-        done = jobs(other, "import", target, *given)
+        done = typed(*words(other, "import", target, *given))
         assert done.returncode == 0, done.stderr
     state = {
         name[6:]: torch.as_tensor(array)
@@ -91,9 +94,9 @@ def test_weights_statistics_and_network_of_another_run_give_its_scores_again(tin
         if name[:6] == "state/"
     }
     torch.save(state, tmp_path / "reconstructor.pth")
-    assert jobs(other, "import", "reconstructor", str(tmp_path / "reconstructor.pth")).returncode == 0
-    run = jobs(other, "run", "--executor", "inline")
-    assert run.returncode == 0, run.stderr
+    assert typed(*words(other, "import", "reconstructor", str(tmp_path / "reconstructor.pth"))).returncode == 0
+    whole = jobs(other, "run", "--executor", "inline")
+    assert whole.returncode == 0, whole.stderr
     again = read_arrays(Plan(other).path(stage_named("min_mse"), "conditional"))
     before = of("min_mse", "conditional")
     assert again.keys() == before.keys()
@@ -214,7 +217,7 @@ def test_published_shapes_are_taken(tiny, tmp_path):
         import_shard(Plan(tables), "min_mse", given, replace=True)
 
 
-def test_what_does_not_fit_is_refused_in_one_line(tiny, tables, tmp_path):
+def test_what_does_not_fit_is_refused_in_one_line(tiny, tables, tmp_path, typed):
     bad = np.load(tables["h0"])
     bad[3, 4] = np.nan
     np.save(tmp_path / "nan.npy", bad)
@@ -263,7 +266,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tiny, tables, tmp_path):
         ),
         ("reconstructor", [f"{tmp_path}/none.pth"], "there is no such file"),
     ):
-        done = jobs(tiny(), "import", target, *files)
+        done = typed(*words(tiny(), "import", target, *files))
         assert done.returncode == 2, (target, done.stderr)
         assert said in done.stderr, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr

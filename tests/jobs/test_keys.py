@@ -1,8 +1,5 @@
 """docs/keys.md is what the settings in the code say, and every key says what it is."""
 
-import subprocess
-import sys
-
 from jobs.keys import keys_page, keys_under
 from pipeline import ROOT
 
@@ -18,10 +15,9 @@ def test_every_key_is_described():
     assert [row[0] for row in rows if not row[-1].strip(" |")] == []
 
 
-def test_one_key_is_looked_up():
+def test_one_key_is_looked_up(typed):
     (row,) = keys_under("shadow_models.training.private.sample_rate")
     assert row.startswith("| `shadow_models.training.private.sample_rate` | number > 0, ≤ 1 | **needed** | q: ")
-    command = [sys.executable, "-m", "jobs", "keys", "shadow_model.training"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = typed("jobs", "keys", "shadow_model.training")
     assert done.returncode == 2
     assert done.stderr.startswith("error: keys shadow_model.training: there is no such key")
