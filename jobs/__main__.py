@@ -16,10 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import click
 from rich.console import Console
 
-from jobs import queue
 from jobs.audit import behind_the_card, findings, refuse_without_subject
 from jobs.catalogue import experiment_lines
-from jobs.cluster import Cluster, load_cluster
 from jobs.compare import summaries, write_comparison
 from jobs.display import Display
 from jobs.failures import read_failure
@@ -27,9 +25,11 @@ from jobs.importing import import_shard
 from jobs.prune import unneeded
 from jobs.run import Executor, carry_through, check, unfinished
 from jobs.scan import StageState, scan
+from jobs.slurm import queue
+from jobs.slurm.cluster import Cluster, load_cluster
+from jobs.slurm.submission import Chain
 from jobs.spans import readable
 from jobs.status import in_queue, logged, next_step, status_table
-from jobs.submission import Chain
 from jobs.tables import fitted
 from jobs.verify import verify as verify_files
 from pipeline.config import load, load_all
@@ -224,17 +224,17 @@ def held(plans: Iterable[Plan], wait_seconds: float = 0.0) -> Iterator[None]:
 
 def chosen_executor(name: str, scheduler: str | None, site: Cluster | None):
     if name == "inline":
-        from jobs.inline import InlineExecutor
+        from jobs.executors.inline import InlineExecutor
 
         return InlineExecutor()
-    from jobs.dask_executor import DaskExecutor
+    from jobs.executors.dask import DaskExecutor
 
     return DaskExecutor(scheduler, site)
 
 
 def submit(plan: Plan, site: Cluster, todo: list[StageState], device: str, only: str | None) -> None:
     """Hand the experiment to SLURM, which carries it on from gate to gate."""
-    from jobs.gate import start
+    from jobs.slurm.gate import start
 
     experiment = plan.experiment
     chain = Chain(experiment.source, experiment.overrides, site.source, device, only, plan.fingerprint)
@@ -243,15 +243,16 @@ def submit(plan: Plan, site: Cluster, todo: list[StageState], device: str, only:
 
 
 def show_submissions(plan: Plan, site: Cluster, todo: list[StageState], device: str) -> None:
-    from jobs.slurm_executor import Round
+    from jobs.slurm.submit import Round
 
     for state in todo:
         planned = Round.of(plan, site, state.stage, state.todo, device)
-        packs, where = planned.packing.packs, planned.place
+        packs, options = planned.packing.packs, planned.options
+        partition = f"partition {options.partition or 'by default'}"
         click.echo(
             f"\n{state.stage.name}: {len(packs)} task(s) of up to {len(packs[0])} shard(s), at most "
-            f"{planned.packing.minutes} min each, {where.concurrent_tasks} at once; {where.threads} CPU(s), "
-            f"{where.memory_mb} MB, {where.gpus_per_node or 'no'} GPU(s), partition {where.partition or 'by default'}\n"
+            f"{planned.packing.minutes} min each, {options.concurrent_tasks} at once; {options.threads} CPU(s), "
+            f"{options.memory_mb} MB, {options.gpus_per_node or 'no'} GPU(s), {partition}\n"
         )
         click.echo(planned.script(plan.experiment))
 
@@ -414,7 +415,7 @@ def report(config: str, overrides: tuple[str, ...]) -> None:
     for plan, states in todo.items():
         check(plan, states)
     if todo:
-        from jobs.inline import InlineExecutor
+        from jobs.executors.inline import InlineExecutor
 
         with held(todo):
             carry_all_through(list(todo), "report", InlineExecutor(), "auto")

@@ -40,7 +40,7 @@ def failure_file(experiment: Experiment, stage: str, shard: str) -> Path:
 
 
 def gate_failure_file(run_directory: Path, stage: str) -> Path:
-    """Of a job that was to submit what comes after the tasks of `stage` (jobs/gate.py)."""
+    """Of a job that was to submit what comes after the tasks of `stage` (jobs/slurm/gate.py)."""
     return run_directory / "failures" / "gates" / f"{stage}.json"
 
 

@@ -4,11 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jobs import queue
 from jobs.failures import FailureRecord, failure_file, gate_failure_file, read_record
 from jobs.scan import StageState
+from jobs.slurm import queue
+from jobs.slurm.submission import file_of, latest_chain, read_submission
 from jobs.spans import readable
-from jobs.submission import file_of, latest_chain, read_submission
 from pipeline.config import Experiment
 from pipeline.lock import look
 from pipeline.report.table import Table

@@ -75,7 +75,7 @@ def test_asking_for_the_state_does_not_wait_for_torch():
 
 
 KNOW_NO_FAMILY = [
-    *sorted((ROOT / "jobs").glob("*.py")),
+    *sorted((ROOT / "jobs").rglob("*.py")),
     *(ROOT / "stages" / f"{name}.py" for name in ("__init__", "command", "execution", "plan", "report", "stage")),
     ROOT / "pipeline" / "config.py",
     ROOT / "pipeline" / "attack.py",

@@ -86,8 +86,8 @@ def test_published_victims_are_imported_scored_and_reported(mnist, tiny):
     from rich.console import Console
 
     from jobs.display import Display
+    from jobs.executors.inline import InlineExecutor
     from jobs.importing import import_shard
-    from jobs.inline import InlineExecutor
     from jobs.run import carry_through, unfinished
     from stages import stage_named
     from stages.plan import Plan

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.cluster import load_cluster, place
+from jobs.slurm.cluster import load_cluster, task_options
 from pipeline.errors import UserError
 from stages.stage import Resources
 
@@ -31,24 +31,24 @@ def written(tmp_path):
 
 def test_what_is_narrower_wins(written):
     site = load_cluster(written(SITE))
-    gpu = place(site, "reconstructor", ON_GPU, "auto")
+    gpu = task_options(site, "reconstructor", ON_GPU, "auto")
     assert (gpu.device, gpu.partition, gpu.account, gpu.gpus_per_node) == ("cuda", "gpu", "ours", 2)
     assert (gpu.threads, gpu.memory_mb, gpu.time_limit_minutes) == (4, 8192, 600)
     assert gpu.setup == ("module load two",)
     assert gpu.extra == {"qos": "high", "nice": 5}
-    cpu = place(site, "shadow_models", ON_CPU, "auto")
+    cpu = task_options(site, "shadow_models", ON_CPU, "auto")
     assert (cpu.device, cpu.partition, cpu.gpus_per_node, cpu.concurrent_tasks) == ("cpu", "cpu", None, 7)
     assert cpu.memory_mb == 1536
-    assert place(site, "weight_stats", ON_CPU, "auto").memory_mb == 24 * 1024
-    assert place(site, "weight_stats", ON_CPU, "auto").partition == "big"
-    assert place(site, "reconstructor", ON_GPU, "cpu").partition == "cpu"
+    assert task_options(site, "weight_stats", ON_CPU, "auto").memory_mb == 24 * 1024
+    assert task_options(site, "weight_stats", ON_CPU, "auto").partition == "big"
+    assert task_options(site, "reconstructor", ON_GPU, "cpu").partition == "cpu"
 
 
 def test_without_a_gpu_part_everything_runs_on_cpus_unless_a_gpu_is_asked_for(written):
     site = load_cluster(written("account: ours"))
-    assert place(site, "reconstructor", ON_GPU, "auto").device == "cpu"
+    assert task_options(site, "reconstructor", ON_GPU, "auto").device == "cpu"
     with pytest.raises(UserError, match=r"--device cuda: .*site\.yml has no gpu part"):
-        place(site, "reconstructor", ON_GPU, "cuda")
+        task_options(site, "reconstructor", ON_GPU, "cuda")
 
 
 @pytest.mark.parametrize("name", ["default", "example"])

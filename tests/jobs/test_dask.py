@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs import dask_executor
-from jobs.dask_executor import DaskExecutor, shards_at_once
+from jobs.executors import dask as dask_executor
+from jobs.executors.dask import DaskExecutor, shards_at_once
 from jobs.worker import Pack
 from pipeline import ROOT
 from stages.stage import Resources

@@ -4,13 +4,13 @@ import os
 
 import pytest
 
-from jobs import queue
 from jobs.failures import failure_file, gate_failure_file, record_failure, write_failure
-from jobs.gate import progress_mark
-from jobs.queue import JobName, place_of, queued_jobs
 from jobs.scan import scan, scan_stage
+from jobs.slurm import queue
+from jobs.slurm.gate import progress_mark
+from jobs.slurm.queue import JobName, directory_mark, queued_jobs
+from jobs.slurm.submission import Chain, Submission, latest_chain, read_submission, write_submission
 from jobs.status import next_step
-from jobs.submission import Chain, Submission, latest_chain, read_submission, write_submission
 from pipeline.errors import Failure
 from stages import stage_named
 from stages.plan import Plan
@@ -59,8 +59,8 @@ def test_jobs_refuse_an_experiment_that_was_changed_after_they_were_submitted(ti
 
 def test_jobs_are_recognised_by_name_and_run_directory(tiny, monkeypatch):
     experiment = tiny("name=a.b")
-    own, other = (place_of(path) for path in (experiment.run_directory, experiment.run_directory.parent))
-    names = [JobName("a.b", "roc", 2, part, place) for part, place in (("16", own), ("gate", own), ("0", other))]
+    own, other = (directory_mark(path) for path in (experiment.run_directory, experiment.run_directory.parent))
+    names = [JobName("a.b", "roc", 2, part, mark) for part, mark in (("16", own), ("gate", own), ("0", other))]
     listed = f"7_3|RUNNING|{names[0]}\n8|PENDING|{names[1]}\n9|RUNNING|{names[2]}\n10|RUNNING|something else\n"
     monkeypatch.setattr(queue, "_ask", lambda command, seconds: listed)
     task, gate = queued_jobs(experiment.run_directory)

@@ -10,8 +10,8 @@ from rich.console import Console
 from scipy.special import expit
 
 from jobs.display import Display
+from jobs.executors.inline import InlineExecutor
 from jobs.importing import import_shard
-from jobs.inline import InlineExecutor
 from jobs.run import carry_through, unfinished
 from pipeline import ROOT
 from pipeline.errors import UserError

@@ -17,8 +17,8 @@ from distributed import Client, LocalCluster
 from rich.console import Console
 
 from jobs.display import Display
+from jobs.executors.inline import InlineExecutor
 from jobs.failures import read_failure
-from jobs.inline import InlineExecutor
 from jobs.run import carry_through, unfinished
 from jobs.scan import scan
 from pipeline import ROOT

@@ -7,7 +7,7 @@ from PIL import Image
 from rich.console import Console
 
 from jobs.display import Display
-from jobs.inline import InlineExecutor
+from jobs.executors.inline import InlineExecutor
 from jobs.run import carry_through, check, unfinished
 from pipeline.data.settings import DataSet
 from pipeline.data.sources import load as load_images

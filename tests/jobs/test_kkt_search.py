@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from jobs.display import Display
-from jobs.inline import InlineExecutor
+from jobs.executors.inline import InlineExecutor
 from jobs.run import carry_through, unfinished
 from pipeline import ROOT
 from pipeline.config import load

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.packs import pack
+from jobs.slurm.packs import pack
 
 SHARDS = [f"train-{number:05d}" for number in range(2000)]
 

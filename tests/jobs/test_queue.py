@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from jobs.queue import JobName, QueuedJob, place_of, queued_jobs
+from jobs.slurm.queue import JobName, QueuedJob, directory_mark, queued_jobs
 from pipeline.errors import Failure
 
 
@@ -23,22 +23,22 @@ def squeue(tmp_path, monkeypatch):
 
 
 def test_own_jobs_are_found_among_lines_that_are_none(squeue, tmp_path):
-    place = place_of(tmp_path)
+    mark = directory_mark(tmp_path)
     squeue(
         f"""Welcome to the cluster: maintenance | on | Monday
-12_3|RUNNING|my.own.exp.kkt_attack.1.0.{place}
-13|PENDING|my.own.exp.kkt_attack.1.gate.{place}
+12_3|RUNNING|my.own.exp.kkt_attack.1.0.{mark}
+13|PENDING|my.own.exp.kkt_attack.1.gate.{mark}
 14|RUNNING|my.own.exp.kkt_attack.1.0.0123456789
-15|RUNNING|my.own.exp.kkt_attack.x.0.{place}
-16|RUNNING|my.own.exp.kkt_attack.1.x.{place}
-17_[1-4]|PENDING|my.own.exp.kkt_attack.1.0.{place}
+15|RUNNING|my.own.exp.kkt_attack.x.0.{mark}
+16|RUNNING|my.own.exp.kkt_attack.1.x.{mark}
+17_[1-4]|PENDING|my.own.exp.kkt_attack.1.0.{mark}
 |||
 18|RUNNING|somebody|else|s
 slurm_load_jobs error
 """.encode()
         + b"19|RUNNING|\xff\xfe\n\n"
     )
-    name = {"experiment": "my.own.exp", "stage": "kkt_attack", "number": 1, "place": place}
+    name = {"experiment": "my.own.exp", "stage": "kkt_attack", "number": 1, "directory": mark}
     assert queued_jobs(tmp_path) == [
         QueuedJob("12_3", "RUNNING", JobName(part="0", **name)),
         QueuedJob("13", "PENDING", JobName(part="gate", **name)),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from jobs.queue import QueuedJob, queued_jobs
 from jobs.scan import StageState, scan
+from jobs.slurm.queue import QueuedJob, queued_jobs
 from pipeline import ROOT
 from pipeline.config import load
 from stages.plan import Plan

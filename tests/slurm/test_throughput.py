@@ -6,7 +6,7 @@ import numpy as np
 
 import pipeline.store
 from jobs.run import unfinished
-from jobs.submission import file_of, read_submission
+from jobs.slurm.submission import file_of, read_submission
 from pipeline.store import Result, write_shard
 from stages import stage_named
 

@@ -18,9 +18,9 @@ import dask
 from distributed import Client, LocalCluster, Security, as_completed, get_worker
 from distributed.system import MEMORY_LIMIT
 
-from jobs import queue
-from jobs.cluster import Cluster, place
-from jobs.queue import JobName
+from jobs.slurm import queue
+from jobs.slurm.cluster import Cluster, task_options
+from jobs.slurm.queue import JobName
 from jobs.worker import Pack, Report, work_through
 from pipeline import ROOT
 from pipeline.errors import UserError
@@ -190,25 +190,30 @@ def _slurm_workers(site: Cluster, pack: Pack, resources: Resources) -> Iterator[
     from dask_jobqueue import SLURMCluster
 
     experiment = pack.experiment
-    where = place(site, pack.stage, resources, pack.device)
+    options = task_options(site, pack.stage, resources, pack.device)
     queue.forget_surrounding_job()
-    hours, minutes = divmod(where.time_limit_minutes or DAY_MINUTES, 60)
-    options = {"constraint": where.constraint, "gpus-per-node": where.gpus_per_node, "chdir": ROOT, **where.extra}
+    hours, minutes = divmod(options.time_limit_minutes or DAY_MINUTES, 60)
+    directives = {
+        "constraint": options.constraint,
+        "gpus-per-node": options.gpus_per_node,
+        "chdir": ROOT,
+        **options.extra,
+    }
     logs = experiment.run_directory / "slurm" / "dask"
     logs.mkdir(parents=True, exist_ok=True)
     cluster = SLURMCluster(
-        queue=where.partition,
-        account=where.account,
+        queue=options.partition,
+        account=options.account,
         cores=1,
-        job_cpu=where.threads,
-        memory=f"{where.memory_mb}MiB",
+        job_cpu=options.threads,
+        memory=f"{options.memory_mb}MiB",
         walltime=f"{hours:02d}:{minutes:02d}:00",
-        job_name=str(JobName(experiment.name, pack.stage, 0, "dask", queue.place_of(experiment.run_directory))),
+        job_name=str(JobName.of(experiment, pack.stage, 0, "dask")),
         log_directory=str(logs),
-        job_script_prologue=[*where.setup, *([] if where.gpus_per_node else ["export CUDA_VISIBLE_DEVICES="])],
+        job_script_prologue=[*options.setup, *([] if options.gpus_per_node else ["export CUDA_VISIBLE_DEVICES="])],
         job_extra_directives=[
             f"--{name}" if value is True else f"--{name}={value}"
-            for name, value in options.items()
+            for name, value in directives.items()
             if value is not None
         ],
         scheduler_options={"dashboard_address": NO_DASHBOARD, "dashboard": False},
@@ -217,7 +222,7 @@ def _slurm_workers(site: Cluster, pack: Pack, resources: Resources) -> Iterator[
         shared_temp_directory=str(logs),
     )
     with cluster, Client(cluster) as client:
-        jobs = min(where.concurrent_tasks, len(pack.shards))
+        jobs = min(options.concurrent_tasks, len(pack.shards))
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # what SLURM takes away is asked for again
         yield client, jobs
 

@@ -7,13 +7,13 @@ what is missing, or the stages that may now start; or it writes down why nothing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs import queue
-from jobs.cluster import Cluster, load_cluster
 from jobs.failures import failure_file, gate_failure_file, job_id, record_lost, write_failure
-from jobs.queue import QueuedJob
 from jobs.scan import StageState, scan
-from jobs.slurm_executor import submit_gate, submit_round
-from jobs.submission import Chain, Submission, file_of, folder, read_submission, run_directory_of
+from jobs.slurm import queue
+from jobs.slurm.cluster import Cluster, load_cluster
+from jobs.slurm.queue import QueuedJob
+from jobs.slurm.submission import Chain, Submission, file_of, folder, read_submission, run_directory_of
+from jobs.slurm.submit import submit_gate, submit_round
 from pipeline.config import Experiment
 from pipeline.errors import Failure
 from pipeline.fingerprint import fingerprint
@@ -42,10 +42,10 @@ def start(plan: Plan, chain: Chain, cluster: Cluster, todo: Sequence[StageState]
     submit_ready(plan, chain, cluster, todo, jobs, 1, say)
 
 
-def go_on(record: Path) -> None:
+def go_on(record: str) -> None:
     """What the gate behind a submission does; whatever stops it is recorded where `status` shows it."""
-    submission = read_submission(record)
-    chain, stage, run_directory = submission.chain, submission.stage, run_directory_of(record)
+    submission = read_submission(Path(record))
+    chain, stage, run_directory = submission.chain, submission.stage, run_directory_of(Path(record))
     own_job = job_id()
     queue.forget_surrounding_job()
     try:
@@ -126,9 +126,9 @@ def submit_ready(
         elif tasks:
             record = file_of(experiment, name, max(job.name.number for job in tasks))
             after = sorted({job.id.partition("_")[0] for job in tasks})
-            gate = submit_gate(experiment, cluster, read_submission(record), record, after)
+            gate = submit_gate(experiment, cluster, read_submission(record), record, after, go_on)
             say(f"{name:<18} {len(tasks)} tasks queued or running had lost their gate; it is now job {gate}")
         else:
             mark = progress_mark(plan, state)
-            ids = submit_round(plan, chain, cluster, state.stage, state.todo, number_of_round, mark)
+            ids = submit_round(plan, chain, cluster, state.stage, state.todo, number_of_round, mark, go_on)
             say(f"{name:<18} submitted: {len(state.todo)} shards in job {', '.join(ids[:-1])}, gate {ids[-1]}")

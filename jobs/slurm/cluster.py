@@ -79,7 +79,7 @@ class Cluster(Placement):
 
 
 @dataclass(frozen=True)
-class Place:
+class TaskOptions:
     """Where and how one stage's tasks run: the cluster file and the stage's resources brought together."""
 
     device: str
@@ -97,7 +97,7 @@ class Place:
     extra: dict[str, str | int | bool]
 
 
-def place(cluster: Cluster, stage: str, resources: Resources, device: str) -> Place:
+def task_options(cluster: Cluster, stage: str, resources: Resources, device: str) -> TaskOptions:
     """`device` is auto, cpu or cuda; auto takes GPUs for the stages that want one, on a cluster that has a gpu part."""
     on_gpu = device == "cuda" or (device == "auto" and resources.device == "gpu" and cluster.gpu is not None)
     if on_gpu and cluster.gpu is None:
@@ -109,7 +109,7 @@ def place(cluster: Cluster, stage: str, resources: Resources, device: str) -> Pl
         chosen |= {
             name: getattr(section, name) for name in Placement.model_fields if getattr(section, name) is not None
         }
-    return Place(
+    return TaskOptions(
         device="cuda" if on_gpu else "cpu",
         partition=chosen.get("partition"),
         account=chosen.get("account"),

@@ -1,9 +1,9 @@
-"""What a job on the cluster runs: one pack of shards, by the same function as on every other engine; or a gate."""
+"""What a task on the cluster runs: one pack of shards, by the same function as on every other executor."""
 
 import signal
 from pathlib import Path
 
-from jobs.submission import read_submission
+from jobs.slurm.submission import read_submission
 from jobs.worker import Pack, work_through
 from pipeline.errors import Failure
 from pipeline.interruption import listen
@@ -21,9 +21,3 @@ def run_pack(record: str, position: int) -> None:
     failed = work_through(pack, lambda report: None)
     if failed:
         raise Failure(f"{len(failed)} of {len(shards)} shards failed: {', '.join(failed[:5])}")
-
-
-def run_gate(record: str) -> None:
-    from jobs.gate import go_on  # which imports what submits this function
-
-    go_on(Path(record))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config import Experiment
 from pipeline.errors import Failure
 from pipeline.fingerprint import fingerprint
 
@@ -22,16 +23,20 @@ LINE = re.compile(r"([0-9]+(?:_[0-9]+)?)\|([A-Z_]+)\|(.+)\.(\w+)\.([0-9]+)\.([0-
 
 @dataclass(frozen=True)
 class JobName:
-    """`part` is the first pack of an array, `gate` or `dask` (a worker); `place` is a digest of the run directory."""
+    """`part` is the first pack of an array, `gate` or `dask` (a worker); `directory` a digest of the run directory."""
 
     experiment: str
     stage: str
     number: int
     part: str
-    place: str
+    directory: str
+
+    @classmethod
+    def of(cls, experiment: Experiment, stage: str, number: int, part: str) -> "JobName":
+        return cls(experiment.name, stage, number, part, directory_mark(experiment.run_directory))
 
     def __str__(self) -> str:
-        return f"{self.experiment}.{self.stage}.{self.number}.{self.part}.{self.place}"
+        return f"{self.experiment}.{self.stage}.{self.number}.{self.part}.{self.directory}"
 
 
 @dataclass(frozen=True)
@@ -57,19 +62,19 @@ class QueuedJob:
         return int(self.name.part) + int(element or 0)
 
 
-def place_of(run_directory: Path) -> str:
+def directory_mark(run_directory: Path) -> str:
     return fingerprint(str(run_directory))[:10]
 
 
 def queued_jobs(run_directory: Path, answer_seconds: float = ANSWER_SECONDS) -> list[QueuedJob]:
     """This user's jobs that belong to the experiment in `run_directory`; raises Failure when SLURM does not answer."""
     listed = _ask(["squeue", "--me", "--array", "--noheader", "--format=%i|%T|%j"], answer_seconds)
-    place, jobs = place_of(run_directory), []
+    mine, jobs = directory_mark(run_directory), []
     for line in listed.splitlines():  # a site's own lines, and others' names, stand among them
         if found := LINE.fullmatch(line):
-            job, state, experiment, stage, number, part, where = found.groups()
-            if where == place:
-                jobs.append(QueuedJob(job, state, JobName(experiment, stage, int(number), part, place)))
+            job, state, experiment, stage, number, part, directory = found.groups()
+            if directory == mine:
+                jobs.append(QueuedJob(job, state, JobName(experiment, stage, int(number), part, directory)))
     return jobs
 
 

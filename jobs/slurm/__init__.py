@@ -1,0 +1,1 @@
+"""Running on a SLURM cluster: jobs submitted by submitit, and what they and the people who wait ask of SLURM."""
