@@ -3,7 +3,7 @@
     python -m benchmarks.reconstructor [--device cuda] [--width 16] [--batch 64] [--precision bfloat16] [--compile]
 
 Both take turns in one run; the ratio is the median over rounds of the paired times. The published step is the paper's
-network as it is written down (benchmarks/plain_reconstructor.py), with PyTorch's default layout and default Adam; the
+network as it is written down (tests/reference/reconstructor_training.py), with PyTorch's default layout and default Adam; the
 data are ready for it. Ours is what the training loop does in a step, with its shuffling, gathering and standardising.
 The stream's share is the time to make a step's shadow models, in blocks of many seeds, by the step's. TFLOP/s count
 what our step multiplies, which is less than the published one does.
@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.plain_reconstructor import PlainReconstructor, plain_step
 from benchmarks.shadow_models import seconds
 from pipeline.data.images import to_unit
 from pipeline.networks.reconstructor import Reconstructor, initialise
@@ -34,6 +33,7 @@ from pipeline.reconstruction.state import State
 from pipeline.shadow.settings import Training
 from pipeline.shadow.train import train_shard
 from pipeline.statistics import Standardisation
+from tests.reference.reconstructor_training import PlainReconstructor, plain_step
 
 ROUNDS, WARM = 31, 4
 MODELS = 5_120

@@ -3,8 +3,8 @@
 import torch
 from scipy import stats
 
-from benchmarks.plain_loop import plain_head, plain_loss
 from pipeline.shadow.settings import Training
+from tests.reference.shadow_training import plain_head, plain_loss
 
 
 def p_values(ours, theirs, training: Training, features, labels, held_out) -> dict[str, float]:

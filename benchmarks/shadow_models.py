@@ -35,10 +35,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.clock import seconds
-from benchmarks.plain_loop import train_plainly
 from pipeline.shadow.heads import Head
 from pipeline.shadow.settings import Training
 from pipeline.shadow.train import train_shard
+from tests.reference.shadow_training import train_plainly
 
 ROUNDS = 7
 PLAIN_MODELS = 4

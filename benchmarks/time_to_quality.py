@@ -2,7 +2,7 @@
 
     python -m benchmarks.time_to_quality [RECIPE …] [--seconds 900] [--set a.b=c]
 
-`published` is the paper's recipe in the paper's own loop (benchmarks/plain_reconstructor.py): Adam at 2e-4, batch 32.
+`published` is the paper's recipe in the paper's own loop (tests/reference/reconstructor_training.py): Adam at 2e-4, batch 32.
 `weights` is this project's training of the same network (config_data/demo_weights.yml), `features` the one that reads
 what head inversion recovers (config_data/demo.yml); its seconds include learning to invert. A cosine schedule ends
 where its steps end, so these are run once for every length. Scores are those of the watched victims, real ones (H0)
@@ -40,7 +40,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.plain_reconstructor import PlainReconstructor, plain_step
 from pipeline.config import load
 from pipeline.data.images import target_images, to_unit
 from pipeline.evaluation.curves import auc, empirical_tpr
@@ -61,6 +60,7 @@ from pipeline.shadow import seeds
 from pipeline.statistics import h1_from_correlation
 from stages import stage_named
 from stages.plan import Plan
+from tests.reference.reconstructor_training import PlainReconstructor, plain_step
 
 LENGTHS = {"weights": (1000, 2000, 7000), "features": (200, 500, 1500)}
 EXPERIMENTS = {"weights": "demo_weights", "features": "demo"}

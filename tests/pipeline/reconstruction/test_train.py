@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.plain_reconstructor import PlainReconstructor, plain_step
 from pipeline.checkpoint import Checkpoint
 from pipeline.errors import Failure, UserError
 from pipeline.networks.reconstructor import Reconstructor, initialise
@@ -20,6 +19,7 @@ from pipeline.reconstruction.precision import autocast, products, resolved
 from pipeline.reconstruction.settings import Reconstructor as Settings
 from pipeline.reconstruction.train import learning_rate
 from tests.pipeline.reconstruction.conftest import CPU, scores, source_of, train
+from tests.reference.reconstructor_training import PlainReconstructor, plain_step
 
 
 def test_schedules():

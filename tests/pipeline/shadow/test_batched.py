@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from benchmarks.plain_loop import train_plainly
 from pipeline.shadow.settings import Training
 from pipeline.shadow.train import train_heads
 from tests.pipeline.shadow.test_gram import BINARY, MNIST, shadow_data
+from tests.reference.shadow_training import train_plainly
 
 OPTIMIZERS = ["adam", "adamw", "adamax", "adadelta", "adagrad", "asgd", "nadam", "radam", "rmsprop", "rprop"]
 

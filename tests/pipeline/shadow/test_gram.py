@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from benchmarks.plain_loop import train_plainly
 from pipeline.errors import UserError
 from pipeline.shadow.heads import Head
 from pipeline.shadow.settings import Training
 from pipeline.shadow.train import models_per_block, train_heads, train_shard
+from tests.reference.shadow_training import train_plainly
 
 MNIST = {"learning_rate": 0.01, "weight_decay": 1e-5, "init_std": 0.002}
 CIFAR = {"learning_rate": 0.01, "weight_decay": 1e-4, "init_std": 0.0002}

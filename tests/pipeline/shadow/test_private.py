@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from benchmarks.plain_loop import plain_head, plain_loss
 from benchmarks.same_law import observe, p_values
 from pipeline.errors import UserError
 from pipeline.shadow.descent import impulse_response
@@ -11,6 +10,7 @@ from pipeline.shadow.heads import Head
 from pipeline.shadow.settings import Training
 from pipeline.shadow.span import Span, semidefinite_cholesky
 from pipeline.shadow.train import train_heads
+from tests.reference.shadow_training import plain_head, plain_loss
 
 MNIST = {"learning_rate": 0.01, "weight_decay": 1e-5, "init_std": 0.002}
 SAMPLING = {"sample_rate": 0.5, "steps": 64, "noise_multiplier": 1.23, "clip_norm": 4.0}
