@@ -3,8 +3,8 @@
     python -m benchmarks.reconstructor [--device cuda] [--width 16] [--batch 64] [--precision bfloat16] [--compile]
 
 Both take turns in one run; the ratio is the median over rounds of the paired times. The published step is the paper's
-network as it is written down (tests/reference/reconstructor_training.py), with PyTorch's default layout and default Adam; the
-data are ready for it. Ours is what the training loop does in a step, with its shuffling, gathering and standardising.
+network as it is written down (tests/reference/reconstructor_training.py), with PyTorch's default layout and Adam, and
+its data are ready for it. Ours is what the training loop does in a step: shuffles, gathers and standardises, too.
 The stream's share is the time to make a step's shadow models, in blocks of many seeds, by the step's. TFLOP/s count
 what our step multiplies, which is less than the published one does.
 

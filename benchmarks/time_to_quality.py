@@ -2,7 +2,8 @@
 
     python -m benchmarks.time_to_quality [RECIPE …] [--seconds 900] [--set a.b=c]
 
-`published` is the paper's recipe in the paper's own loop (tests/reference/reconstructor_training.py): Adam at 2e-4, batch 32.
+`published` is the paper's recipe in the paper's own loop (tests/reference/reconstructor_training.py): Adam at 2e-4,
+batch 32.
 `weights` is this project's training of the same network (config_data/demo_weights.yml), `features` the one that reads
 what head inversion recovers (config_data/demo.yml); its seconds include learning to invert. A cosine schedule ends
 where its steps end, so these are run once for every length. Scores are those of the watched victims, real ones (H0)
