@@ -64,7 +64,7 @@ def under_way(session_cluster):
     """The three experiments that take longest: they go on while other tests run.
 
     One goes to its report although a worker is killed, one exits without a result and one is cancelled; of another,
-    three shards fail; the third has tasks of one minute.
+    three shards fail; the third has tasks of two minutes.
     """
     to_the_report = session_cluster("report", *MANY)
     to_the_report.misbehave("slow", "0.5")
@@ -89,8 +89,8 @@ def under_way(session_cluster):
         failing.misbehave(f"raise-{shard}")
     failing.submit("--only", "shadow_models")
 
-    limited = session_cluster("limited", "shadow_models.seeds=13", time_limit_minutes=1, warning_seconds=15)
-    limited.misbehave("slow", "4")
+    limited = session_cluster("limited", "shadow_models.seeds=13", time_limit_minutes=2, warning_seconds=15)
+    limited.misbehave("slow", "8")
     limited.submit("--only", "shadow_models")
 
     return {"report": to_the_report, "said": said, "failing": failing, "limited": limited}

@@ -16,10 +16,12 @@ def take_the_node_back() -> None:
 
 def test_a_preempted_pack_is_requeued_and_nothing_is_lost_or_done_twice(on_cluster):
     own = on_cluster("shadow_models.seeds=9", cpu=SPOT)
-    own.misbehave("slow", "1.5")
+    own.misbehave("slow", "4")  # on no machine is the pack through before the node is wanted
     own.submit("--only", "shadow_models")
     own.wait_for(lambda: own.made())
     take_the_node_back()
+    own.wait_for(lambda: not own.tasks("RUNNING"))
+    own.misbehave("slow", "0")
     own.wait_until_left_alone()
     state = own.state("shadow_models")
     assert state.todo == []
@@ -33,7 +35,7 @@ def test_the_reconstructor_preempted_three_times_ends_with_the_same_bytes(sessio
     own = session_cluster("preempted", *TRAINING, cpu=SPOT)
     for stage in ("shadow_models", "weight_stats"):
         shutil.copytree(undisturbed.experiment.run_directory / stage, own.experiment.run_directory / stage)
-    own.misbehave("slow-steps", "0.05")
+    own.misbehave("slow-steps", "1")
     own.submit("--only", "reconstructor")
     stepped = own.mischief / "stepped"
     for _ in range(3):
@@ -41,6 +43,7 @@ def test_the_reconstructor_preempted_three_times_ends_with_the_same_bytes(sessio
         own.wait_for(stepped.exists)
         take_the_node_back()
         own.wait_for(lambda: not own.tasks("RUNNING"))
+    own.misbehave("slow-steps", "0")
     own.wait_until_left_alone()
     logs = own.jobs("logs", "reconstructor", "conditional")
     assert logs.count("left at its checkpoint: SIGTERM") == 3
