@@ -4,8 +4,8 @@
 
 An experiment with an imported shard, checkpoints and four stages goes on under Dask and is killed with -9, everything
 at once, after a random time, and started again, until so many kills met it at work; where it came to the end, a stage
-is undone. Then it is left to end. Its data sets must be those of a run that nobody disturbed, and nothing
-may be left behind: no lock, no temporary, no checkpoint, no process.
+is undone with all that follow. Then it is left to end. Its data sets must be those of a run that nobody disturbed,
+and nothing may be left behind: no lock, no temporary, no checkpoint, no process.
 """
 
 import os
@@ -63,7 +63,7 @@ def main(kills: int, seed: int) -> None:
                 kill_tree(process)
             else:
                 process.communicate()
-                killed.undo(draw.choice(("shadow_models", "head_inversion", "reconstructor", "min_mse")))
+                killed.undo_from(draw.choice(("shadow_models", "head_inversion", "reconstructor")))
         killed.done("import", IMPORTED, str(weights), "--replace")
         killed.done("run")
         same = killed.results() == calm.results()

@@ -60,10 +60,12 @@ class Trial:
             raise SystemExit(f"{verb} ended with {process.returncode} where {code} is due: {said}")
         return time.monotonic() - began
 
-    def undo(self, stage: str) -> None:
-        """Remove a stage's finished shards, so that there is work again; imported ones stay."""
-        for path in (self.experiment.run_directory / stage).glob("*.h5"):
-            path.unlink()
+    def undo_from(self, first: str) -> None:
+        """Remove the finished shards of a stage and of all after it, so that there is work; imported ones stay."""
+        names = [stage.name for stage in self.plan.stages]
+        for name in names[names.index(first) :]:
+            for path in (self.experiment.run_directory / name).glob("*.h5"):
+                path.unlink()
 
     def results(self) -> dict[str, bytes]:
         """Every data set of every stage but the report."""
