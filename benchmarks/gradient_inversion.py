@@ -40,9 +40,8 @@ from torch import Tensor, nn
 
 from pipeline.gradient_inversion.attack import attack
 from pipeline.gradient_inversion.layers import Chain, Convolution, read_network
+from pipeline.gradient_inversion.methods import METHODS
 from pipeline.gradient_inversion.networks import build
-from pipeline.gradient_inversion.peers import DLG
-from pipeline.gradient_inversion.settings import LbfgsSettings
 from pipeline.gradient_inversion.step import Gradient, gradients_of_steps
 from pipeline.randomness import torch_generator
 
@@ -59,8 +58,9 @@ def main() -> None:
     for case in CASES:
         _against_plain(case)
     network, gradient, images = _example(*DLG_CASE, 1)
+    method = METHODS["dlg"]
     dlg = _measure(
-        lambda g: DLG(LbfgsSettings()).run(network, g, torch_generator("dlg")).estimate[0], [gradient], images
+        lambda g: method.run(network, g, 1, method.settings(), torch_generator("dlg")).estimate[0], [gradient], images
     )
     ours = _measure(lambda g: attack(network, g).estimate[0], [gradient], images)
     _print(DLG_CASE, "DLG", *dlg, dlg[0])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline import perceptual
 from pipeline.config import Experiment
 from pipeline.errors import UserError
+from pipeline.gradient_inversion.methods import METHODS
 from pipeline.store import Result
 from stages.command import main
 from stages.stage import Resources, Stage, Work
@@ -33,12 +34,10 @@ def blocks(experiment: Experiment) -> dict[str, tuple[str, Sequence[int]]]:
 def settings(experiment: Experiment, shard: str) -> dict:
     attack, images = blocks(experiment)[shard]
     settings = experiment.gradient_inversion
-    described = settings.model_dump(mode="json", exclude={"attacks", "peers", "images", "images_per_shard"})
-    own = {"peer": getattr(settings.peers, attack).model_dump(mode="json")} if hasattr(settings.peers, attack) else {}
+    apart = {"attacks", "images", "images_per_shard", *METHODS}
     return {
-        **described,
-        **own,
-        "attack": attack,
+        **settings.model_dump(mode="json", exclude=apart),
+        "attack": {attack: settings.of_method(attack).model_dump(mode="json")},
         "images": [images.start, images.stop] if isinstance(images, range) else {"indices": list(images)},
         "data": experiment.data.identity(experiment.paths.data_root),
         "seed": experiment.seed,
@@ -104,7 +103,7 @@ def run(work: Work) -> Result:
 
     from pipeline.data.sources import load
     from pipeline.evaluation.image_metrics import lpips
-    from pipeline.gradient_inversion.trial import expose, invert, score
+    from pipeline.gradient_inversion.trial import expose, score
     from pipeline.randomness import torch_generator
 
     experiment, settings = work.experiment, work.experiment.gradient_inversion
@@ -117,7 +116,9 @@ def run(work: Work) -> Result:
     noise = torch_generator(experiment.seed, "gradient_inversion", "noise", chosen[0])
     exposed = expose(network, images, labels, settings.gradient, noise)
     own = torch_generator(experiment.seed, "gradient_inversion", work.shard)
-    inversion = invert(network, exposed, attack, settings, own)
+    inversion = METHODS[attack].run(
+        network, exposed.gradient, settings.batch_size, settings.of_method(attack), own, exposed.exposure
+    )
     refusals = sorted({refusal for refusal in inversion.refusals if refusal})
     facts = {"attack": attack, "seconds": inversion.seconds, "gradients": len(images), "refusals": refusals}
     facts["found_by"] = dict(Counter(name for names in inversion.found_by for name in names if name))

@@ -1,5 +1,5 @@
-"""What is added stands alone: an attack is a package, its stages and a name in the list; a data set or a backbone is
-one file."""
+"""What is added stands alone: an attack is a package, its stages and a name in the list; a data set, a backbone or a
+method of gradient inversion is one file."""
 
 import shutil
 import subprocess
@@ -120,6 +120,30 @@ def preprocess(images):
 RECORDS = (Record("pixels", 16, build, preprocess),)
 '''
 
+METHOD = '''
+"""Says that every image is grey."""
+from pydantic import PositiveFloat
+
+from pipeline.gradient_inversion.method import Method
+from pipeline.settings import Settings
+
+
+class Grey(Settings):
+    level: PositiveFloat = 0.5
+
+
+def run(network, gradient, batch_size, settings, generator, exposure=None):
+    import torch
+
+    from pipeline.gradient_inversion.optimisation import invert_one_by_one
+
+    grey = torch.full((1, *network.image_shape), settings.level).double()
+    return invert_one_by_one(network, gradient, lambda given, label: grey, exposure)
+
+
+METHODS = (Method("grey", Grey, run),)
+'''
+
 
 @pytest.fixture
 def program(tmp_path):
@@ -189,3 +213,14 @@ def test_a_new_backbone_is_one_file(program):
     )
     done = subprocess.run([sys.executable, "-c", lines], cwd=program, capture_output=True, text=True, check=False)
     assert done.stdout == "torch.Size([3, 16])\n", done.stderr
+
+
+def test_a_new_method_of_gradient_inversion_is_one_file(program):
+    (program / "pipeline" / "gradient_inversion" / "methods" / "grey.py").write_text(METHOD)
+    (program / "mine.yml").write_text(
+        "data: {name: mnist_digits}\n"
+        "gradient_inversion: {network: {name: dlg_lenet}, images: 2, attacks: [grey], grey: {level: 0.25}}\n"
+    )
+    done = jobs(program, "run", "mine.yml", "--executor", "inline")
+    assert done.returncode == 0, done.stderr
+    assert "certificate: gradient reproduced to" in (program / "runs/mine/report/index.html").read_text()

@@ -11,9 +11,11 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
+    create_model,
     model_validator,
 )
 
+from pipeline.gradient_inversion.methods import METHODS
 from pipeline.settings import Integers, Settings, Strings
 
 NETWORKS = Literal[
@@ -68,32 +70,6 @@ class ExposedGradient(Settings):
         return self
 
 
-class LbfgsSettings(Settings):
-    """DLG and iDLG: by default as published (arXiv 1906.08935, 2001.02610)."""
-
-    iterations: PositiveInt = Field(default=300, description="of L-BFGS")
-    rate: PositiveFloat = Field(default=1.0, description="length of a step")
-
-
-class InvertingGradientsSettings(Settings):
-    """Inverting Gradients (arXiv 2003.14053); `total_variation` is the weight of that term beside 1 − cos."""
-
-    iterations: PositiveInt = Field(default=4800, description="of Adam")
-    rate: PositiveFloat = Field(default=0.1, description="learning rate")
-    total_variation: NonNegativeFloat = Field(default=1e-2, description="weight of the total variation beside 1 − cos")
-
-
-class Peers(Settings):
-    """What the other attacks that optimise are given. Another one is a field here and a class in peers.py."""
-
-    dlg: LbfgsSettings = LbfgsSettings()
-    idlg: LbfgsSettings = LbfgsSettings()
-    inverting_gradients: InvertingGradientsSettings = InvertingGradientsSettings()
-
-
-ATTACKS = ("r_conv", *Peers.model_fields, "r_gap")
-
-
 class ImageRange(Settings):
     """Images `start`, `start` + 1, … before `stop`, counted from 0 in the data's train split."""
 
@@ -114,7 +90,7 @@ def _how_images_are_named(value: object) -> str:
     return "<list>" if isinstance(value, list | tuple) else "<count>"
 
 
-class GradientInversion(Settings):
+class _Common(Settings):
     """Images of the data's train split, each (or each batch) with its own gradient, under each attack.
 
     `images`: how many, from the first on; a list of indices, counted from 0; or {start, stop}.
@@ -130,20 +106,16 @@ class GradientInversion(Settings):
     images_per_shard: PositiveInt = Field(default=25, description="images in a shard")
     batch_size: PositiveInt = Field(default=1, description="images whose mean gradient is exposed")
     gradient: ExposedGradient = ExposedGradient()
-    attacks: Strings = Field(default=("r_conv",), description="of r_conv, dlg, idlg, inverting_gradients, r_gap")
-    peers: Peers = Peers()
-    refine: bool = Field(default=False, description="r_conv: then fit noisy gradients by least squares")
-    starts_per_image: PositiveInt = Field(
-        default=100, description="of the search that un-mixes batches behind a hidden layer; bounds its time"
-    )
+    attacks: Strings = Field(default=("r_conv",), description=f"of {', '.join(METHODS)}")
 
     @model_validator(mode="after")
     def _consistent(self):
-        unknown = [name for name in self.attacks if name not in ATTACKS]
+        unknown = [name for name in self.attacks if name not in METHODS]
         if unknown or not self.attacks:
-            raise ValueError(f"attacks {unknown} are not known; valid: {', '.join(ATTACKS)}")
-        if self.batch_size > 1 and self.attacks != ("r_conv",):
-            raise ValueError("batch_size above 1 is for r_conv alone; the other attacks take single images")
+            raise ValueError(f"attacks {unknown} are not known; valid: {', '.join(METHODS)}")
+        if self.batch_size > 1 and not all(METHODS[name].batches for name in self.attacks):
+            able = ", ".join(name for name, method in METHODS.items() if method.batches)
+            raise ValueError(f"batch_size above 1 is for {able} alone; the other attacks take single images")
         if isinstance(self.images, tuple) and (
             len(set(self.images)) < max(1, len(self.images)) or min(self.images) < 0
         ):
@@ -159,3 +131,16 @@ class GradientInversion(Settings):
         if isinstance(self.images, ImageRange):
             return range(self.images.start, self.images.stop)
         return range(self.images) if isinstance(self.images, int) else self.images
+
+    def of_method(self, name: str) -> Settings:
+        """The settings of one of the attacks."""
+        return getattr(self, name)
+
+
+GradientInversion = create_model(
+    "GradientInversion",
+    __base__=_Common,
+    __doc__=_Common.__doc__,
+    **{name: (method.settings, method.settings()) for name, method in METHODS.items()},
+)
+"""With the settings of every method under its name."""

@@ -1,6 +1,6 @@
 """One trial: gradients of real images are exposed, an attack inverts them, and what it found is scored."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,12 +9,8 @@ from torch import Tensor
 
 from pipeline.evaluation.image_metrics import Metric, mean_squared_error, psnr, ssim
 from pipeline.gradient_inversion.attack import Inversion
-from pipeline.gradient_inversion.attack import attack as r_conv
-from pipeline.gradient_inversion.certificate import certify
 from pipeline.gradient_inversion.layers import Chain
-from pipeline.gradient_inversion.peers import peer
-from pipeline.gradient_inversion.refinement import refine
-from pipeline.gradient_inversion.settings import ExposedGradient, GradientInversion
+from pipeline.gradient_inversion.settings import ExposedGradient
 from pipeline.gradient_inversion.step import Exposure, Gradient, gradients_of_steps
 
 
@@ -40,28 +36,6 @@ def expose(
         alone = images.flatten(0, 1)[:, None], labels.flatten()[:, None]
         gradient = exposure.apply(gradients_of_steps(network.module, *alone), generator)
     return Exposed(gradient, exposure, images)
-
-
-def invert(
-    network: Chain, exposed: Exposed, attack: str, asked: GradientInversion, generator: torch.Generator
-) -> Inversion:
-    """The attack of that name; R-CONV's estimate is refined afterwards where that is asked for."""
-    if attack != "r_conv":
-        return peer(attack, asked.peers).run(network, exposed.gradient, generator, exposed.exposure)
-    found = r_conv(
-        network,
-        exposed.gradient,
-        batch_size=asked.batch_size,
-        pixel_range=(0.0, 1.0),
-        exposure=exposed.exposure,
-        starts_per_image=asked.starts_per_image,
-    )
-    if not asked.refine:
-        return found
-    estimate = refine(network, exposed.gradient, found.estimate, found.labels, exposed.exposure)
-    exact = {name: part.double() for name, part in exposed.gradient.items()}
-    residual, labels = certify(network, exact, estimate, found.labels, exposed.exposure)
-    return replace(found, estimate=estimate, residual=residual, labels=labels)
 
 
 def score(exposed: Exposed, inversion: Inversion, lpips: Metric | None = None) -> dict[str, np.ndarray]:

@@ -81,12 +81,10 @@ def test_one_image_by_its_index_is_one_key(plan):
     assert stage.shards(part.experiment) == ["r_conv-00003", "r_conv-00005"]
 
 
-def test_a_peers_settings_change_its_shards_alone(plan):
+def test_an_attacks_settings_change_its_shards_alone(plan):
     stage = stage_named("gradient_inversion")
     both = "gradient_inversion.attacks=[r_conv, dlg]"
-    before, after = (
-        one.fingerprints(stage) for one in (plan(both), plan(both, "gradient_inversion.peers.dlg.rate=0.5"))
-    )
+    before, after = (one.fingerprints(stage) for one in (plan(both), plan(both, "gradient_inversion.dlg.rate=0.5")))
     assert before["r_conv-00000"] == after["r_conv-00000"]
     assert before["dlg-00000"] != after["dlg-00000"]
 

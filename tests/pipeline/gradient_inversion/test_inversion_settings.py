@@ -39,7 +39,7 @@ def test_images_are_a_number_a_list_or_a_range():
         ({"images": [-1]}, "indices from 0 on"),
         ({"images": {"start": 7, "stop": 7}}, "start < stop"),
         ({"images": [4], "batch_size": 2, "images_per_shard": 2}, "images must be a multiple of batch_size"),
-        ({"peers": {"dlg": {"steps": 3}}}, "Extra inputs"),
+        ({"dlg": {"steps": 3}}, "Extra inputs"),
         ({"pictures": 3}, "Extra inputs"),
     ],
 )

@@ -1,21 +1,20 @@
-"""The attacks of others, on the same gradients and judged alike."""
+"""Every method on the same gradients, judged alike."""
 
 import pytest
 import torch
 from torch import nn
 
 from pipeline.evaluation.image_metrics import mean_squared_error
-from pipeline.gradient_inversion.attack import attack
 from pipeline.gradient_inversion.labels import infer_labels
 from pipeline.gradient_inversion.layers import read_network
-from pipeline.gradient_inversion.peers import PEERS, RGAP, peer
-from pipeline.gradient_inversion.settings import ATTACKS, Peers
+from pipeline.gradient_inversion.methods import METHODS
 from pipeline.gradient_inversion.step import gradients_of_steps
 from pipeline.randomness import torch_generator
 
-SHORT = Peers.model_validate(
-    {"dlg": {"iterations": 15}, "idlg": {"iterations": 15}, "inverting_gradients": {"iterations": 200}}
-)
+
+def invert(name, network, gradient, seed="dummy", **settings):
+    method = METHODS[name]
+    return method.run(network, gradient, 1, method.settings(**settings), torch_generator(seed))
 
 
 @pytest.fixture
@@ -32,13 +31,12 @@ def test_labels_are_read_off_the_sign(synthetic, exposed):
 
 
 @pytest.mark.parametrize(
-    ("attack_of_others", "limit"),
-    [(peer("dlg", SHORT), 1e-6), (peer("idlg", SHORT), 1e-6), (peer("inverting_gradients", SHORT), 0.05)],
+    ("name", "iterations", "limit"), [("dlg", 15, 1e-6), ("idlg", 15, 1e-6), ("inverting_gradients", 200, 0.05)]
 )
-def test_optimisation_comes_near_and_is_not_called_exact(attack_of_others, limit, small):
+def test_optimisation_comes_near_and_is_not_called_exact(name, iterations, limit, small):
     """A grey image is at 0.08, dummies begin at 1.3; none reaches the certificate of float64."""
     network, gradient, images = small
-    found = attack_of_others.run(network, gradient, torch_generator("dummy"))
+    found = invert(name, network, gradient, iterations=iterations)
     assert mean_squared_error(found.estimate[:, 0], images)[0] < limit
     assert found.reports is None
     assert "certificate" in found.refusals[0]
@@ -55,7 +53,7 @@ def test_r_gap_and_our_own_way_agree(synthetic):
     ).double()  # fmt: skip
     gradient = gradients_of_steps(module, images[:, None], labels[:, None])
     network = read_network(module, (1, 8, 8))
-    theirs, ours = RGAP().run(network, gradient, torch_generator(0)), attack(network, gradient, pixel_range=(0, 1))
+    theirs, ours = (invert(name, network, gradient) for name in ("r_gap", "r_conv"))
     assert theirs.success.all()
     assert ours.success.all()
     for found in (theirs, ours):
@@ -76,12 +74,7 @@ def test_iterations_rates_and_weights_are_settings(name, change, small):
     network, gradient, _ = small
 
     def estimate(**settings):
-        asked = Peers.model_validate({name: {"iterations": 5} | settings})
-        return peer(name, asked).run(network, gradient, torch_generator("dummy")).estimate
+        return invert(name, network, gradient, **{"iterations": 5} | settings).estimate
 
     assert torch.equal(estimate(), estimate())
     assert not torch.equal(estimate(**change), estimate())
-
-
-def test_every_attack_of_the_settings_is_to_be_had():
-    assert {"r_conv", *PEERS} == set(ATTACKS)
