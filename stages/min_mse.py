@@ -96,9 +96,8 @@ def run(work: Work) -> Result:
         scored_heads,
         victims_of,
     )
-    from pipeline.networks import decoders
-    from pipeline.networks.state import state_dict
     from pipeline.reconstruction.candidates import candidate_groups
+    from pipeline.reconstruction.decoder import trained_decoder
     from pipeline.reconstruction.reader import reader_of
     from pipeline.shadow.recipe import Recipe, training_weights
     from pipeline.statistics import Standardisation
@@ -115,13 +114,7 @@ def run(work: Work) -> Result:
     groups_of = partial(candidate_groups, class_size=experiment.shadow_models.class_size, mode=mode, task=task.kind)
     victims = victims_of(data, experiment.paths.data_root, shard, groups_of, reader, work.device)
 
-    settings = experiment.reconstructor
-    network = decoders.build(
-        settings.network, reader.width, data.channels, data.image_size, settings.width, reader.classes
-    )
-    prefix = {"last": "state/", "best": "best/"}[evaluation.reconstructor]
-    network.load_state_dict(state_dict(inputs["reconstructor"].read(mode), prefix))
-    network.to(work.device)
+    network = trained_decoder(experiment, inputs["reconstructor"], mode, reader.width, reader.classes).to(work.device)
     metrics = {"psnr": psnr_in_unit_range, "ssim": ssim_in_unit_range}
     likeness, said_of_lpips = lpips(evaluation, data.image_size, work.device)
     if likeness:

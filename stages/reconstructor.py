@@ -63,6 +63,7 @@ def run(work: Work) -> Result:
     from pipeline.reconstruction.batches import ShadowBatches
     from pipeline.reconstruction.board import TensorBoard
     from pipeline.reconstruction.candidates import candidate_groups
+    from pipeline.reconstruction.decoder import decoder_of
     from pipeline.reconstruction.examples import feature_examples, weight_examples
     from pipeline.reconstruction.reader import reader_of
     from pipeline.reconstruction.sources import HEADS, WEIGHTS, training_source
@@ -76,9 +77,7 @@ def run(work: Work) -> Result:
     watched = work.inputs["shadow_models"].read(seeds.WATCHED)
     reader = reader_of(experiment, mode, work.inputs, watched, device)
     victims = victims_of(data, root, watched, groups_of, reader, device)
-    network = decoders.build(
-        settings.network, reader.width, data.channels, data.image_size, settings.width, reader.classes
-    ).to(device)
+    network = decoder_of(experiment, reader.width, reader.classes).to(device)
     decoders.initialise(network, torch_generator(*purpose, "initial"))
     features = inverts_heads(experiment)
     part = (processes.rank, processes.size)

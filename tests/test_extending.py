@@ -168,7 +168,11 @@ def checkout(program):
 
 
 def jobs(checkout, *arguments):
-    command = [sys.executable, "-m", "jobs", *arguments]
+    return python(checkout, "-m", "jobs", *arguments)
+
+
+def python(checkout, *arguments):
+    command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
 
 
@@ -196,7 +200,7 @@ def test_a_new_data_set_is_one_file(program):
         "from pipeline.data.images import target_images; data = DataSet(name='stripes'); "
         "print(target_images(load(data, 'train', Path('nowhere')), data.image_size).shape, data.channels)"
     )
-    done = subprocess.run([sys.executable, "-c", lines], cwd=program, capture_output=True, text=True, check=False)
+    done = python(program, "-c", lines)
     assert done.stdout == "torch.Size([20, 1, 16, 16]) 1\n", done.stderr
     (program / "mine.yml").write_text("data: {name: stripe}\n")
     refused = jobs(program, "run", "mine.yml")
@@ -211,7 +215,7 @@ def test_a_new_backbone_is_one_file(program):
         "digits = load(DataSet(name='mnist_digits'), 'test', Path()).part(range(3)); "
         "print(extract_features(Classifier(Backbone(name='pixels').name, 10), digits).shape)"
     )
-    done = subprocess.run([sys.executable, "-c", lines], cwd=program, capture_output=True, text=True, check=False)
+    done = python(program, "-c", lines)
     assert done.stdout == "torch.Size([3, 16])\n", done.stderr
 
 

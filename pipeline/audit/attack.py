@@ -10,9 +10,8 @@ from torch import Tensor
 from pipeline.config import Experiment
 from pipeline.head_inversion.build import stored_inversion
 from pipeline.head_inversion.inversion import HeadInversion
-from pipeline.networks import decoders
 from pipeline.networks.decoders import Decoder
-from pipeline.networks.state import state_dict
+from pipeline.reconstruction.decoder import trained_decoder
 from pipeline.store import Shards
 
 HEADS_AT_ONCE = 100
@@ -38,15 +37,10 @@ class Attack:
     @classmethod
     def stored(cls, experiment: Experiment, inputs: Mapping[str, Shards], device: torch.device) -> "Attack":
         """The decoder in the state that the evaluation scores."""
-        chosen, data = experiment.reconstructor, experiment.data
         inversion = stored_inversion(experiment, inputs["head_inversion"], device)
         classes = len(inversion.prior_means) if len(inversion.prior_means) > 1 else 0
-        network = decoders.build(
-            chosen.network, inversion.width, data.channels, data.image_size, chosen.width, classes
-        ).to(device)
-        prefix = {"last": "state/", "best": "best/"}[experiment.evaluation.reconstructor]
-        network.load_state_dict(state_dict(inputs["reconstructor"].read("conditional"), prefix))
-        return cls(inversion, network.eval())
+        network = trained_decoder(experiment, inputs["reconstructor"], "conditional", inversion.width, classes)
+        return cls(inversion, network.to(device).eval())
 
     @property
     def classes(self) -> Tensor:

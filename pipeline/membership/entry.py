@@ -1,7 +1,7 @@
 """Membership inference as an attack: which images were in the training set of a transfer-learned head."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.attack import Attack, Finished, Part
 from pipeline.membership.settings import Membership
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 def refuse(experiment: "Experiment") -> None:
     if experiment.membership and not experiment.shadow_models:
         raise ValueError("membership needs the part shadow_models")
-
-
-def describe(experiment: "Experiment", inputs: "Mapping[str, Shards]") -> list[str]:
-    return []
-
-
-def shown(experiment: "Experiment") -> dict[str, Any]:
-    return {}
 
 
 def chapter(experiment: "Experiment", inputs: "Mapping[str, Shards]") -> "Chapter":
@@ -51,8 +43,6 @@ ATTACK = Attack(
     stages=("membership",),
     is_made=lambda experiment: experiment.membership is not None,
     refuse=refuse,
-    describe=describe,
-    shown=shown,
     chapter=chapter,
     summarise=summarise,
     curves=("AUC", "TPR at FPR 1 %"),

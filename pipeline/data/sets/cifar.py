@@ -1,5 +1,6 @@
 """CIFAR-10, CIFAR-100, and a part of the latter."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,21 +11,13 @@ if TYPE_CHECKING:
     from pipeline.data.sources import ImageSource
 
 
-def read_cifar10(dataset: "DataSet", split: Split, root: Path) -> "ImageSource":
+def read(dataset: "DataSet", split: Split, root: Path, *, archive: str) -> "ImageSource":
+    """`archive`: torchvision's CIFAR10 or CIFAR100."""
     from torchvision import datasets
 
     from pipeline.data.sources import from_array
 
-    cifar = datasets.CIFAR10(root, train=split == "train")
-    return from_array(cifar.data, cifar.targets)
-
-
-def read_cifar100(dataset: "DataSet", split: Split, root: Path) -> "ImageSource":
-    from torchvision import datasets
-
-    from pipeline.data.sources import from_array
-
-    cifar = datasets.CIFAR100(root, train=split == "train")
+    cifar = getattr(datasets, archive)(root, train=split == "train")
     return from_array(cifar.data, cifar.targets)
 
 
@@ -38,7 +31,7 @@ def read_cifar100_part(dataset: "DataSet", split: Split, root: Path) -> "ImageSo
 RECORDS = (
     Record(
         name="cifar10",
-        read=read_cifar10,
+        read=partial(read, archive="CIFAR10"),
         about="colour photographs in 10 classes, 50,000 to train on and 10,000 to test on",
         licence="no licence is stated; given for research",
         files=("cifar-10-batches-py/*",),
@@ -46,7 +39,7 @@ RECORDS = (
     ),
     Record(
         name="cifar100",
-        read=read_cifar100,
+        read=partial(read, archive="CIFAR100"),
         about="colour photographs in 100 classes, 50,000 to train on and 10,000 to test on",
         licence="no licence is stated; given for research",
         files=("cifar-100-python/*",),
