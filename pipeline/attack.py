@@ -58,7 +58,7 @@ def _nothing_shown(experiment: "Experiment") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Attack:
-    """A family of attacks. Its package is the only one that knows more of it than this.
+    """A family of attacks, as the rest of the program sees it; everything else about it is in its own package.
 
     What has a default may be left out.
 

@@ -1,4 +1,4 @@
-"""What the documentation says is there: its commands, experiments, files, tests and recipe."""
+"""Commands, experiments, files, tests and the recipe that the documentation names exist."""
 
 import re
 import shlex

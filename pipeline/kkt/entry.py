@@ -49,7 +49,7 @@ def chapter(experiment: "Experiment", inputs: "Mapping[str, Shards]") -> "Chapte
 
 
 def summarise(finished: Sequence[Finished]) -> "Table":
-    """What was recovered, in a sentence for each experiment."""
+    """One row per experiment: a sentence that says how many training images were recovered."""
     from pipeline.kkt.report.findings import answer, findings
     from pipeline.report.table import Table
 

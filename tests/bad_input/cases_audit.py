@@ -1,4 +1,4 @@
-"""Heads and private images under audit that are not what they claim to be."""
+"""Wrong files given to an audit: heads of other shapes, images or labels that do not fit, impossible settings."""
 
 import io
 from collections.abc import Callable

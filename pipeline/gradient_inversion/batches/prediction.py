@@ -27,9 +27,10 @@ TOLD = 0.02
 
 @dataclass(frozen=True)
 class Expectation:
-    """The outcome is one of two: what peeling finds, or where the search succeeds all images that can be told apart.
+    """What share of a batch's images to expect. If the search succeeds: every image whose δ is fixed; else those alone
+    that peeling finds.
 
-    Means over rehearsed batches.
+    Numbers are means over rehearsed batches.
     """
 
     chance: float

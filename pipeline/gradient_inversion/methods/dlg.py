@@ -4,12 +4,21 @@ L-BFGS on a dummy image for ‖∇' − ∇‖²: with a dummy soft label beside
 read off the gradient's sign.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from pipeline.gradient_inversion.method import Method
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.gradient_inversion.attack import Inversion
+    from pipeline.gradient_inversion.layers import Chain
+    from pipeline.gradient_inversion.step import Exposure, Gradient
 
 
 class LBFGS(Settings):
@@ -19,10 +28,19 @@ class LBFGS(Settings):
     rate: PositiveFloat = Field(default=1.0, description="length of a step")
 
 
-def run(network, gradient, batch_size, settings: LBFGS, generator, exposure=None, *, soft_label: bool):
+def run(
+    network: "Chain",
+    gradient: "Gradient",
+    batch_size: int,
+    settings: LBFGS,
+    generator: "torch.Generator",
+    exposure: "Exposure | None" = None,
+    *,
+    soft_label: bool,
+) -> "Inversion":
     from pipeline.gradient_inversion.optimisation import dummy, invert_one_by_one
 
-    def reconstruct(given, label):
+    def reconstruct(given: "list[torch.Tensor]", label: "torch.Tensor") -> "torch.Tensor":
         image = dummy(network.image_shape, generator)
         if not soft_label:
             return _least_squares(network, given, image, lambda: label, [image], settings)
@@ -32,7 +50,14 @@ def run(network, gradient, batch_size, settings: LBFGS, generator, exposure=None
     return invert_one_by_one(network, gradient, reconstruct, exposure)
 
 
-def _least_squares(network, given, image, target, variables, settings: LBFGS):
+def _least_squares(
+    network: "Chain",
+    given: "list[torch.Tensor]",
+    image: "torch.Tensor",
+    target: "Callable[[], torch.Tensor]",
+    variables: "list[torch.Tensor]",
+    settings: LBFGS,
+) -> "torch.Tensor":
     """At most `iterations` steps of PyTorch's L-BFGS (20 inner ones each), as both papers use it."""
     import torch
 
@@ -40,7 +65,7 @@ def _least_squares(network, given, image, target, variables, settings: LBFGS):
 
     optimizer = torch.optim.LBFGS(variables, lr=settings.rate)
 
-    def closure():
+    def closure() -> "torch.Tensor":
         optimizer.zero_grad()
         own = gradient_of_step(network.module, image, target(), create_graph=True)
         loss = sum((a - b).square().sum() for a, b in zip(own, given, strict=True))

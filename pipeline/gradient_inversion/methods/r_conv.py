@@ -1,11 +1,19 @@
 """R-CONV (arXiv 2406.04227), as this project has it: the network is inverted layer by layer, with a certificate."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
 from pipeline.gradient_inversion.method import Method
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.gradient_inversion.attack import Inversion
+    from pipeline.gradient_inversion.layers import Chain
+    from pipeline.gradient_inversion.step import Exposure, Gradient
 
 
 class RConv(Settings):
@@ -17,7 +25,14 @@ class RConv(Settings):
     )
 
 
-def run(network, gradient, batch_size, settings: RConv, generator, exposure=None):
+def run(
+    network: "Chain",
+    gradient: "Gradient",
+    batch_size: int,
+    settings: RConv,
+    generator: "torch.Generator",
+    exposure: "Exposure | None" = None,
+) -> "Inversion":
     """Nothing is drawn from `generator`."""
     from pipeline.gradient_inversion.attack import attack
     from pipeline.gradient_inversion.certificate import certify
