@@ -51,7 +51,7 @@ def tiny(tmp_path):
 @pytest.fixture
 def typed(capfd):
     """`python -m WORDS` in this process, which spares a start of several seconds; as subprocess.run tells of it."""
-    from tests.bad_input.case import run
+    from tests.command_line import run
 
     def typed(*words: object) -> subprocess.CompletedProcess:
         capfd.readouterr()

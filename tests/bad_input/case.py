@@ -3,19 +3,13 @@
 import contextlib
 import functools
 import io
-import runpy
 import shutil
-import signal
-import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from unittest import mock
 
-SECONDS = 60
-"""After this a command counts as stuck. Every case takes well under a second; the rest is for a busy machine."""
+from tests.command_line import run
 
 QUICK = "--set kkt.attack.iterations=200"
 
@@ -51,36 +45,6 @@ class Case:
             part for word in words for part in (("--set", "paths.runs=HERE/runs") if word == "RUNS" else (word,))
         ]
         return [word.replace("HERE", str(here)) for word in expanded]
-
-
-class Stuck(Exception):
-    pass
-
-
-def run(words: list[str]) -> int:
-    """`python -m WORDS` in this process; returns its exit code, and raises whatever the command let through."""
-    module, *arguments = words
-    with mock.patch.object(sys, "argv", [module, *arguments]), _bounded(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
-        try:
-            runpy.run_module(module, run_name="__main__", alter_sys=False)
-        except SystemExit as ended:
-            return int(ended.code or 0)
-    return 0
-
-
-@contextlib.contextmanager
-def _bounded() -> Iterator[None]:
-    def stop(number: int, frame: object) -> None:
-        raise Stuck(f"no end after {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @functools.cache

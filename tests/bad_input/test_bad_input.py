@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bad_input.case import Case, run
+from tests.bad_input.case import Case
+from tests.command_line import run
 
 TABLES = {
     path.stem.removeprefix("cases_"): importlib.import_module(f"tests.bad_input.{path.stem}").CASES

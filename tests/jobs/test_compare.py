@@ -15,7 +15,7 @@ from pipeline.reconstruction.chapter import comparison
 from pipeline.shadow.spent import guarantee
 from stages.execution import make_shard
 from stages.plan import Plan
-from tests.bad_input.case import run
+from tests.command_line import run
 
 
 @pytest.fixture(scope="module")
